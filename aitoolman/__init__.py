@@ -1,0 +1,1 @@
+"""Program with large language models as normal workers."""

@@ -1,0 +1,1 @@
+"""Configuration: both TOML files read, checked as a whole, and turned into values."""

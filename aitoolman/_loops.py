@@ -1,0 +1,137 @@
+"""The library's one background event loop, and what crosses from loop to loop.
+
+A notebook or script without a running loop of its own still needs one place where clients live.
+That place is a daemon thread with an event loop, started when first needed and stopped at
+interpreter exit after everything registered with `at_exit` has closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+__all__ = ["BackgroundLoop", "Closable", "background", "run_sync", "running_loop"]
+
+T = TypeVar("T")
+
+EXIT_SECONDS = 3.0
+"""How long interpreter exit waits for clients to close before it goes on."""
+
+
+class Closable(Protocol):
+    """Something that lives on the background loop and wants to be closed at exit."""
+
+    async def close(self) -> None: ...
+
+
+class BackgroundLoop:
+    """A daemon thread that runs one event loop, started on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._guests: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, running."""
+        with self._lock:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                self._start()
+            assert self._loop is not None
+            return self._loop
+
+    def _start(self) -> None:
+        loop = asyncio.new_event_loop()
+        ready = threading.Event()
+
+        def main() -> None:
+            asyncio.set_event_loop(loop)
+            loop.call_soon(ready.set)
+            try:
+                loop.run_forever()
+            finally:
+                loop.close()
+
+        self._thread = threading.Thread(target=main, name="aitoolman-loop", daemon=True)
+        self._thread.start()
+        ready.wait()
+        self._loop = loop
+        atexit.unregister(self.stop)
+        atexit.register(self.stop)
+
+    def close_at_exit(self, guest: Closable) -> None:
+        """Close `guest` on the loop when the interpreter exits; it is not kept alive for that."""
+        self._guests.add(guest)
+
+    def stop(self) -> None:
+        """Close all guests, end what still runs, stop the loop and join its thread."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None or not thread.is_alive():
+            return
+        done = asyncio.run_coroutine_threadsafe(self._wind_up(), loop)
+        concurrent.futures.wait([done], timeout=EXIT_SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=EXIT_SECONDS)
+
+    async def _wind_up(self) -> None:
+        closing = [guest.close() for guest in list(self._guests)]
+        await asyncio.gather(*closing, return_exceptions=True)
+        others = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+background = BackgroundLoop()
+"""The one background loop of this process."""
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop running in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def run_sync(
+    coroutine: Coroutine[Any, Any, T], *, home: asyncio.AbstractEventLoop | None = None
+) -> T:
+    """Run `coroutine` on the background loop and wait for its result.
+
+    Args:
+        coroutine: What to run.
+        home: The loop that the work depends on, where it is another than the background loop.
+
+    Raises:
+        RuntimeError: Called from the very loop that the work needs, which waiting would block:
+            the message says to ``await`` instead.
+        KeyboardInterrupt: Ctrl-C; the coroutine is cancelled and has ended by then.
+    """
+    here = running_loop()
+    if here is not None and here in (home, background.loop):
+        coroutine.close()
+        raise RuntimeError(
+            "a synchronous call from the event loop that its client lives on would wait for itself"
+            " for ever; use the asynchronous form with `await` here"
+        )
+    future = asyncio.run_coroutine_threadsafe(coroutine, background.loop)
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            future.cancel()
+            concurrent.futures.wait([future], timeout=EXIT_SECONDS)
+        raise

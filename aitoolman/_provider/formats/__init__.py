@@ -1,0 +1,1 @@
+"""One vendor format per file; quirks of vendors that share a format are data, in `dialects`."""

@@ -1,0 +1,91 @@
+"""The interface between an application and whatever carries its requests."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from typing import TYPE_CHECKING, Any, Dict, List, Optional  # noqa: UP035
+
+from .._datamodel import ModelDescription, RequestPreview
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .._datamodel import LLMProviderRequest, Message, TextSink
+
+__all__ = ["LLMClient"]
+
+
+class LLMClient(abc.ABC):
+    """Carries requests to models. Wrapping, replacing or writing one changes nothing above it.
+
+    A client of your own implements `request`, `cancel` and `audit_event` with these arguments;
+    everything else has a default here. Its `request` may read `current_call` for the source,
+    sample and freshness of the call, before its first ``await``.
+    """
+
+    @abc.abstractmethod
+    async def request(
+        self,
+        model_name: str,
+        messages: List[Message],
+        tools: Optional[Dict[str, Dict[str, Any]]] = None,
+        options: Optional[Dict[str, Any]] = None,
+        stream: bool = False,
+        context_id: Optional[str] = None,
+        output_channel: Optional[TextSink] = None,
+        reasoning_channel: Optional[TextSink] = None,
+    ) -> LLMProviderRequest:
+        """Start a request and return at once; its ``response`` future brings the answer.
+
+        A failure of the request is an answer (see ``finish_reason``), not an exception. Cancelling
+        the future, or whoever awaits it, ends the request.
+        """
+
+    @abc.abstractmethod
+    async def cancel(self, request_id: str) -> None:
+        """End a request; its answer has the status ``cancelled``. An unknown id is ignored."""
+
+    @abc.abstractmethod
+    async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
+        """Record a business event of the application."""
+
+    async def cancel_all(self, context_id: Optional[str] = None) -> None:
+        """End all requests of this client, or of one context and those below it (``ctx/1``)."""
+
+    async def describe(self, model_name: str) -> ModelDescription:
+        """What `model_name` stands for, as far as answers depend on it."""
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        digest = hashlib.sha256(f"{kind}\0{model_name}".encode()).hexdigest()
+        return ModelDescription(model_name, digest, (model_name,))
+
+    async def preview(
+        self,
+        model_name: str,
+        messages: List[Message],
+        tools: Optional[Dict[str, Dict[str, Any]]] = None,
+        options: Optional[Dict[str, Any]] = None,
+        stream: bool = False,
+    ) -> RequestPreview:
+        """The request as it would be sent, without sending it."""
+        from .._provider.tokens import estimate_tokens
+
+        body: Dict[str, Any] = {"messages": [m._asdict() for m in messages]}
+        body |= {"tools": tools} if tools else {}
+        return RequestPreview(
+            model_name, list(messages), body | (options or {}), estimate_tokens(messages, tools)
+        )
+
+    async def close(self) -> None:
+        """End everything that this client runs. Again is fine."""
+
+    async def __aenter__(self) -> LLMClient:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
