@@ -11,7 +11,6 @@ import asyncio
 import atexit
 import concurrent.futures
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._guests: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._guests: set[Closable] = set()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -48,6 +47,11 @@ class BackgroundLoop:
                 self._start()
             assert self._loop is not None
             return self._loop
+
+    @property
+    def running(self) -> asyncio.AbstractEventLoop | None:
+        """The loop if it was started, else None."""
+        return self._loop
 
     def _start(self) -> None:
         loop = asyncio.new_event_loop()
@@ -69,8 +73,12 @@ class BackgroundLoop:
         atexit.register(self.stop)
 
     def close_at_exit(self, guest: Closable) -> None:
-        """Close `guest` on the loop when the interpreter exits; it is not kept alive for that."""
+        """Close `guest` on the loop when the interpreter exits."""
         self._guests.add(guest)
+
+    def forget(self, guest: Closable) -> None:
+        """Undo `close_at_exit`; an unknown guest is fine."""
+        self._guests.discard(guest)
 
     def stop(self) -> None:
         """Close all guests, end what still runs, stop the loop and join its thread."""
