@@ -44,7 +44,7 @@ class ReplyWriter:
             return
         self.started = True
         if self._reasoning is not None and not self._shared:
-            await self._end_reasoning()
+            await self.end_reasoning()
         if self._output is not None and not self._ended:
             await self._output.write(fragment)
 
@@ -58,13 +58,16 @@ class ReplyWriter:
         if self._ended:
             return
         self._ended = True
-        if not self._shared:
-            await self._end_reasoning()
-        if self._output is not None:
-            output, self._output = self._output, None
-            await output.write(None)
+        try:
+            if not self._shared:
+                await self.end_reasoning()
+        finally:
+            if self._output is not None:
+                output, self._output = self._output, None
+                await output.write(None)
 
-    async def _end_reasoning(self) -> None:
+    async def end_reasoning(self) -> None:
+        """End the reasoning; what comes later is not streamed. Again is fine."""
         if self._reasoning is not None:
             sink, self._reasoning = self._reasoning, None
             await sink.write(None)
