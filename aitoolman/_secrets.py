@@ -1,0 +1,187 @@
+"""Keeping secrets out of sight: what is masked in reprs, and what is cut out of any text."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+
+__all__ = ["MASK", "Redactor", "is_secret_name", "mask", "mask_headers", "mask_tree", "mask_url", "url_secrets"]
+
+MASK = "***"
+
+_SECRET_WORDS = frozenset(
+    "apikey auth authorization bearer cookie credential credentials key passphrase passwd password"
+    " pwd secret secrets session sig signature token".split()
+)
+_OPEN_HEADERS = frozenset(
+    "accept accept-encoding accept-language anthropic-beta anthropic-version cache-control"
+    " connection content-encoding content-length content-type date http-referer openai-beta"
+    " openai-version retry-after retry-after-ms server transfer-encoding user-agent x-title".split()
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_REFERENCE = re.compile(r"(?:[A-Za-z]+ )?\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_SCHEME = re.compile(r"(?:bearer|basic|token|apikey|api-key)\s+(\S.*)", re.IGNORECASE | re.DOTALL)
+# Keys and tokens as vendors write them, wherever they stand.
+_KEY_SHAPE = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf|ghp|gho|pplx|r8|nvapi)[-_][A-Za-z0-9_\-]{8,}"
+    r"|\bAIza[A-Za-z0-9_\-]{20,}"
+    r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-.]+"
+    r"|(?i:(?<=bearer )|(?<=basic ))(?!\$\{)\S{4,}"
+)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
+_QUERY_PAIR = re.compile(r"([?&;])([^=&;#]+)=([^&;#]*)")
+_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+
+
+def is_secret_name(name: object) -> bool:
+    """True where a key of this name usually holds a secret (``api_key``, not ``max_tokens``)."""
+    words = [word.lower() for word in _WORD.findall(str(name))]
+    return not _SECRET_WORDS.isdisjoint(words) or "apikey" in "".join(words)
+
+
+def mask(value: object) -> str:
+    """``***`` for any value; a bare reference such as ``Bearer ${KEY}`` says where it comes from."""
+    text = value if isinstance(value, str) else ""
+    return text if _REFERENCE.fullmatch(text) else MASK
+
+
+def mask_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which only headers known to be harmless keep their value."""
+    return {
+        name: value if str(name).lower() in _OPEN_HEADERS else mask(value)
+        for name, value in headers.items()
+    }
+
+
+def mask_url(url: str) -> str:
+    """The address without its user, password and the values of secret query keys."""
+    return _QUERY_PAIR.sub(_mask_pair, _USERINFO.sub(f"{MASK}@", url))
+
+
+def _mask_pair(match: re.Match[str]) -> str:
+    separator, name, value = match.groups()
+    return f"{separator}{name}={mask(value) if is_secret_name(name) else value}"
+
+
+def mask_tree(value: Any, *, name: object = "", hidden: bool = False) -> Any:
+    """A configuration value with its structure kept and everything that looks secret masked.
+
+    Args:
+        value: Tables, lists and scalars as TOML gives them; other objects come back untouched.
+        name: The key that `value` stands under.
+        hidden: True inside something secret: every leaf is masked.
+    """
+    hidden = hidden or is_secret_name(name)
+    if isinstance(value, Mapping):
+        if str(name).lower() == "headers" and not hidden:
+            return mask_headers(value)
+        return {key: mask_tree(item, name=key, hidden=hidden) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [mask_tree(item, hidden=hidden) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    if hidden:
+        return mask(value)
+    return _mask_shapes(value) if isinstance(value, str) else value
+
+
+def _mask_shapes(text: str) -> str:
+    return _KEY_SHAPE.sub(MASK, _URL.sub(lambda match: mask_url(match.group()), text))
+
+
+class Redactor:
+    """Cuts known secrets out of texts: logs, errors, recorded exchanges.
+
+    A secret is found as it is, URL-encoded, escaped as in JSON, in base64, and without the word
+    before it (``Bearer``, ``Basic``). Secrets under four characters are ignored: cutting them would
+    tear every text apart. May be used from any thread.
+
+    Args:
+        secrets: The first secrets; more can be added at any time.
+    """
+
+    MIN_LENGTH = 4
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._forms: tuple[str, ...] = ()
+        self._add_all(secrets)
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._forms)} forms)"
+
+    def add(self, secret: str | None) -> None:
+        """Cut out `secret` from now on; None and short ones are ignored."""
+        self._add_all([secret] if secret else [])
+
+    def text(self, s: str) -> str:
+        """`s` with every form of every secret replaced by ``***``."""
+        for form in self._forms:
+            if form in s:
+                s = s.replace(form, MASK)
+        return s
+
+    def _add_all(self, secrets: Iterable[str]) -> None:
+        new = {form for secret in secrets for form in _forms(secret)}
+        with self._lock:
+            # The longest first, or a part that is a secret itself would leave the rest standing.
+            self._forms = tuple(sorted(new.union(self._forms), key=len, reverse=True))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    for plain in _spellings(secret):
+        yield from (f for f in _encodings(plain) if len(f) >= Redactor.MIN_LENGTH)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """The secret, and what is in it: the part after ``Bearer``, the password of ``Basic``."""
+    plain = secret.strip()
+    if len(plain) < Redactor.MIN_LENGTH:
+        return
+    yield plain
+    scheme = _SCHEME.fullmatch(plain)
+    if scheme:
+        yield scheme.group(1)
+        yield from _basic_credentials(scheme.group(1))
+
+
+def _basic_credentials(coded: str) -> Iterator[str]:
+    try:
+        decoded = base64.b64decode(coded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return
+    user, colon, password = decoded.partition(":")
+    if colon:
+        yield from (part for part in (decoded, password or user) if len(part) >= 4)
+
+
+def _encodings(plain: str) -> Iterator[str]:
+    raw = plain.encode("utf-8", "surrogatepass")
+    yield plain
+    for coded in (quote(raw), quote(raw, safe=""), quote_plus(raw)):
+        yield coded
+        yield re.sub("%..", lambda match: match.group().lower(), coded)
+    for ascii_only in (True, False):
+        escaped = json.dumps(plain, ensure_ascii=ascii_only)[1:-1]
+        yield escaped
+        yield escaped.replace("/", "\\/")
+    yield repr(plain)[1:-1]
+    # The last, partial group of base64 depends on what follows it: only whole groups are searched.
+    whole = raw[: len(raw) // 3 * 3]
+    if len(whole) >= 6:
+        yield base64.b64encode(whole).decode()
+        yield base64.urlsafe_b64encode(whole).decode()
+
+
+def url_secrets(url: str) -> tuple[str, ...]:
+    """User, password and secret query values of an address."""
+    parts = urlsplit(url)
+    pairs = parse_qsl(parts.query)
+    found = [value for name, value in pairs if is_secret_name(name)]
+    return tuple(part for part in (parts.password, parts.username, *found) if part)
