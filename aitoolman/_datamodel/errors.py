@@ -168,6 +168,12 @@ class FinishReason(enum.Enum):
         except ValueError:
             return cls.unknown
 
+    @classmethod
+    def of_error(cls, error: BaseException) -> FinishReason:
+        """The member that raises errors of this kind; ``error`` for any other exception."""
+        kinds = ((reason, kind) for reason, (kind, _) in _ERRORS.items())
+        return next((reason for reason, kind in kinds if isinstance(error, kind)), cls.error)
+
     @property
     def is_error(self) -> bool:
         """True where `raise_for_status` would raise."""

@@ -1,0 +1,98 @@
+"""`app["name"]`: a module as something to call, render, preview and look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._datamodel import LLMModuleRequest, LLMUnknownNameError, did_you_mean
+from .._sync import Sync
+
+if TYPE_CHECKING:
+    from .._config import ModuleConfig
+    from .._datamodel import LLMModuleResult, Message, RequestPreview
+    from .app import LLMApplication
+
+__all__ = ["Module"]
+
+_CALL_OPTIONS = {
+    f"_{field}": field
+    for field in LLMModuleRequest._fields
+    if field not in ("module_name", "template_params")
+}
+
+
+class Module:
+    """A module of an application.
+
+    Calling it fills the templates with the keyword arguments, asks the model and post-processes the
+    answer. Options of one call are keywords with a leading underscore: ``_model_name``,
+    ``_context_messages``, ``_media_content``, ``_tools``, ``_options``, ``_stream``,
+    ``_output_channel``, ``_reasoning_channel``, ``_post_processor``, ``_sample``, ``_fresh``.
+    """
+
+    __slots__ = ("_app", "name")
+
+    def __init__(self, app: LLMApplication, name: str) -> None:
+        self._app = app
+        self.name = name
+
+    def __repr__(self) -> str:
+        config = self.config
+        return f"Module({self.name!r}, model={config.model!r}, variables={self.variables!r})"
+
+    @property
+    def config(self) -> ModuleConfig:
+        """The settings as configured, `module_default` included."""
+        return self._app._modules[self.name].config
+
+    @property
+    def variables(self) -> list[str]:
+        """The template variables a call has to give, sorted; those in ``app.vars`` are left out."""
+        return sorted(self._app._modules[self.name].variables.difference(self._app.vars))
+
+    @property
+    def sync(self) -> Any:
+        """The same names for code that does not await."""
+        return Sync(self, self._app.client)
+
+    async def __call__(self, /, **params: Any) -> LLMModuleResult:
+        """Ask the model.
+
+        Raises:
+            LLMApplicationError: The caller's mistake, before anything is sent: an undefined
+                variable, an unknown channel, post-processor, tool or option.
+        """
+        return await self._app.call(self.request(**params))
+
+    def request(self, /, **params: Any) -> LLMModuleRequest:
+        """The request that a call with these arguments makes.
+
+        Raises:
+            LLMUnknownNameError: A keyword with a leading underscore is no option of a call.
+        """
+        options = {}
+        for name in [name for name in params if name.startswith("_")]:
+            if name not in _CALL_OPTIONS:
+                hint = did_you_mean(name, _CALL_OPTIONS)
+                raise LLMUnknownNameError(f"a call has no option {name!r}; {hint}")
+            options[_CALL_OPTIONS[name]] = params.pop(name)
+        if options.get("context_messages", ()) is None:
+            del options["context_messages"]
+        return LLMModuleRequest(self.name, params, **options)
+
+    def render(self, /, **params: Any) -> list[Message]:
+        """The exact messages that a call with these arguments sends.
+
+        Raises:
+            LLMApplicationError: As for a call.
+        """
+        return self._app.prepare(self.request(**params)).request.messages
+
+    async def preview(self, /, **params: Any) -> RequestPreview:
+        """The whole request as a call with these arguments would send it; nothing is sent.
+
+        Raises:
+            LLMApplicationError: As for a call.
+            LLMApiRequestError: There is no such model.
+        """
+        return await self._app.preview(self.request(**params))

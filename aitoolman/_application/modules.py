@@ -1,0 +1,300 @@
+"""The modules of one configuration, compiled once and shared by every application made from it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._config import PromptConfig
+from .._datamodel import (
+    LLMApplicationError,
+    LLMConfigError,
+    LLMDirectRequest,
+    LLMUnknownNameError,
+    MediaContent,
+    Message,
+    did_you_mean,
+)
+from .call import Call
+from .templates import Source, TemplateSet, syntax_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .._config import ModuleConfig
+    from .._datamodel import LLMModuleRequest, Output
+    from .templates import Prompt
+
+__all__ = ["CompiledModule", "ModuleSet", "ResolvedModule"]
+
+
+class ModuleSet:
+    """Modules with their compiled templates, and what else a prompt configuration holds.
+
+    Modules are live: one that is added is seen by all applications that share the set.
+
+    Raises:
+        LLMConfigError: The configuration has mistakes; all of them are in the message.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = _checked(config)
+        self.templates = TemplateSet(list(_template_sources(config)), self.config.file)
+        self._compiled = {
+            name: self._compile(module) for name, module in self.config.modules.items()
+        }
+
+    @property
+    def modules(self) -> Mapping[str, ModuleConfig]:
+        """The settings of each module; a live view."""
+        return MappingProxyType(self.config.modules)
+
+    def __len__(self) -> int:
+        return len(self._compiled)
+
+    def __getitem__(self, name: str) -> CompiledModule:
+        try:
+            return self._compiled[name]
+        except (KeyError, TypeError):
+            hint = did_you_mean(name, self._compiled)
+            raise LLMUnknownNameError(f"there is no module {name!r}; {hint}") from None
+
+    def add(self, name: str, table: Mapping[str, Any]) -> None:
+        """Add or replace a module, given as its table in the configuration file.
+
+        Raises:
+            LLMConfigError: The table or its templates have mistakes; nothing is changed.
+        """
+        module = self.config.module_from_table(name, table)
+        self.templates.add(list(_module_sources(name, table)))
+        if module.system_template is None:
+            self.templates.discard(f"module/{name}/system")
+        compiled = self._compile(module)
+        self.config.modules[name] = module
+        self._compiled[name] = compiled
+
+    def alias(self, model_name: str) -> str:
+        """The model name to ask the client for."""
+        return self.config.aliases.get(model_name, model_name)
+
+    def resolve(self, request: LLMModuleRequest) -> ResolvedModule:
+        """The module that `request` names, with its overrides; None keeps what is configured.
+
+        Raises:
+            LLMUnknownNameError: There is no such module or global tool.
+            LLMApplicationError: No model is named anywhere.
+        """
+        module = self[request.module_name]
+        config = module.config
+        model_name = request.model_name or config.model
+        if not model_name:
+            raise LLMApplicationError(
+                f"module {config.name!r} names no model: set `model` in its table or in"
+                " [module_default], or pass _model_name"
+            )
+        return ResolvedModule(
+            module,
+            model_name,
+            config.tools if request.tools is None else self._tools(request.tools),
+            config.options if request.options is None else request.options,
+            config.stream if request.stream is None else request.stream,
+            _either(request.output_channel, config.output_channel),
+            _either(request.reasoning_channel, config.reasoning_channel),
+            _either(request.post_processor, config.post_processor),
+            config.format_retries,
+        )
+
+    def completed(self, request: LLMDirectRequest) -> LLMDirectRequest:
+        """A direct request with global tools filled in, in copies of its own.
+
+        Raises:
+            LLMUnknownNameError: There is no such global tool.
+            LLMApplicationError: It is no request, or its messages are no list of messages.
+        """
+        if not isinstance(request, LLMDirectRequest):
+            kind = type(request).__name__
+            raise LLMApplicationError(
+                f"a call takes an LLMModuleRequest or an LLMDirectRequest, not a {kind}"
+            )
+        check_messages(request.messages, "messages")
+        return request._replace(
+            messages=list(request.messages),
+            tools=self._tools(request.tools or {}),
+            options=dict(request.options or {}),
+        )
+
+    def _tools(self, tools: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """A request's tools, an empty table standing for the global tool of that name."""
+        return {name: table or self._global_tool(name) for name, table in tools.items()}
+
+    def _global_tool(self, name: str) -> dict[str, Any]:
+        tools = self.config.tools
+        if name not in tools:
+            hint = did_you_mean(name, tools)
+            raise LLMUnknownNameError(f"there is no global tool {name!r}; {hint}")
+        return tools[name]
+
+    def _compile(self, module: ModuleConfig) -> CompiledModule:
+        prefix = f"module/{module.name}"
+        system = self.templates[f"{prefix}/system"] if module.system_template is not None else None
+        return CompiledModule(module, self.templates[f"{prefix}/user"], system)
+
+
+class CompiledModule:
+    """One module's settings and templates; never changed."""
+
+    __slots__ = ("_examples", "config", "system", "user")
+
+    def __init__(self, config: ModuleConfig, user: Prompt, system: Prompt | None) -> None:
+        self.config = config
+        self.user = user
+        self.system = system
+        self._examples: list[Message] | None = None
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables that the templates look up."""
+        return self.user.variables | (self.system.variables if self.system else frozenset())
+
+    def examples(self, variables: Mapping[str, Any]) -> list[Message]:
+        """The few-shot turns; rendered once where nothing in them depends on the call."""
+        if self._examples is not None:
+            return self._examples
+        messages: list[Message] = []
+        for example in self.config.examples:
+            user = self._example_text(example.user, variables)
+            messages += (Message("user", user), Message("assistant", example.assistant))
+        if all(self._stands_alone(example.user) for example in self.config.examples):
+            self._examples = messages
+        return messages
+
+    def _example_text(self, user: str | Mapping[str, Any], variables: Mapping[str, Any]) -> str:
+        return user if isinstance(user, str) else self.user.render({**variables, **user})
+
+    def _stands_alone(self, user: str | Mapping[str, Any]) -> bool:
+        return isinstance(user, str) or self.user.variables <= user.keys()
+
+
+class ResolvedModule(NamedTuple):
+    """A module with a request's overrides applied: what render, preview, call and plan take.
+
+    Immutable: whatever is edited meanwhile, it stays as it was resolved.
+    """
+
+    module: CompiledModule
+    model_name: str
+    tools: Mapping[str, dict[str, Any]]
+    options: Mapping[str, Any]
+    stream: bool
+    output_channel: Output
+    reasoning_channel: Output
+    post_processor: Any
+    format_retries: int
+
+    @property
+    def name(self) -> str:
+        return self.module.config.name
+
+    def messages(
+        self,
+        variables: Mapping[str, Any],
+        context: Sequence[Message] = (),
+        media: MediaContent | list[MediaContent] | None = None,
+    ) -> list[Message]:
+        """The messages to send: system, examples, context, user prompt.
+
+        Raises:
+            LLMApplicationError: A template cannot be rendered, or the context holds no messages.
+        """
+        module = self.module
+        system, context = _split_context(context)
+        if system is None and module.system is not None:
+            text = module.system.render(variables)
+            system = Message("system", text) if text else None
+        user = Message("user", module.user.render(variables), _checked_media(media))
+        examples = module.examples(variables) if module.config.examples else ()
+        return [*((system,) if system else ()), *examples, *context, user]
+
+    def call(self, request: LLMModuleRequest, variables: Mapping[str, Any]) -> Call:
+        """The call that `request` asks for, with `variables` for the templates.
+
+        Raises:
+            LLMApplicationError: As for `messages`.
+        """
+        direct = LLMDirectRequest(
+            self.model_name,
+            self.messages(variables, request.context_messages, request.media_content),
+            dict(self.tools),
+            dict(self.options),
+            self.stream,
+            self.output_channel,
+            self.reasoning_channel,
+            self.post_processor,
+        )
+        return Call(
+            direct,
+            self.name,
+            request.template_params,
+            self.format_retries,
+            request.sample,
+            request.fresh,
+        )
+
+
+def _either(override: Any, configured: Any) -> Any:
+    return configured if override is None else override
+
+
+def _split_context(context: Sequence[Message]) -> tuple[Message | None, Sequence[Message]]:
+    """The system message that wins over the template, and the other messages."""
+    if not context:
+        return None, context
+    check_messages(context, "context_messages")
+    for index, message in enumerate(context):
+        if (message.role or (message.raw_value or {}).get("role")) == "system":
+            return message, [*context[:index], *context[index + 1 :]]
+    return None, context
+
+
+def check_messages(messages: Iterable[Any], what: str) -> None:
+    """Raise `LLMApplicationError` unless `messages` is a list of `Message`."""
+    if isinstance(messages, Message) or not all(isinstance(m, Message) for m in messages):
+        raise LLMApplicationError(f"{what} must be a list of aitoolman.Message")
+
+
+def _checked_media(media: Any) -> Any:
+    items = media if isinstance(media, list) else [media]
+    if media is not None and not all(isinstance(item, MediaContent) for item in items):
+        raise LLMApplicationError("media_content must be an aitoolman.MediaContent or a list of it")
+    return media or None
+
+
+def _checked(config: Mapping[str, Any]) -> PromptConfig:
+    """The configuration; where it has mistakes, those in templates are reported with the others."""
+    try:
+        return PromptConfig.from_dict(config)
+    except LLMConfigError as exc:
+        more = syntax_problems(list(_template_sources(config)))
+        raise LLMConfigError([*exc.problems, *more], exc.file) from None
+
+
+def _template_sources(config: Mapping[str, Any]) -> Iterable[Source]:
+    """Every template text in a configuration that may hold mistakes of any kind."""
+    for name, text in _table(config, "template").items():
+        if isinstance(text, str):
+            yield Source(name, f'template."{name}"', f"template {name!r}", text)
+    for name, table in _table(config, "module").items():
+        yield from _module_sources(name, table)
+
+
+def _module_sources(name: str, table: Any) -> Iterable[Source]:
+    for kind in ("system", "user"):
+        text = _table(table, "template").get(kind)
+        if isinstance(text, str):
+            key, label = f'module."{name}".template.{kind}', f"module {name!r}, template.{kind}"
+            yield Source(f"module/{name}/{kind}", key, label, text)
+
+
+def _table(config: Any, key: str) -> Mapping[str, Any]:
+    value = config.get(key) if hasattr(config, "get") else None
+    return value if hasattr(value, "items") else {}  # type: ignore[return-value]
