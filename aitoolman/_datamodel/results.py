@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
-from typing import (  # noqa: UP035 - the specification's words
+from typing import (
     TYPE_CHECKING,
     Any,
-    Callable,
-    Dict,
-    List,
     NamedTuple,
-    Optional,
 )
 
+from .._sync import Sync, call_user_function
 from .errors import FinishReason, LLMApplicationError, did_you_mean
 from .messages import Message, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .requests import LLMDirectRequest
 
@@ -43,28 +39,28 @@ class Attempt(NamedTuple):
     """Seconds from sending to the end of the answer or the failure."""
     outcome: str
     """``"ok"``, or why not: ``"wait"``, ``"retry"``, ``"stop"`` or ``"cancelled"``."""
-    status: Optional[int] = None
+    status: int | None = None
     """HTTP status, None where no answer came."""
-    vendor_code: Optional[str] = None
+    vendor_code: str | None = None
     """The vendor's own error code or type, for example ``"insufficient_quota"``."""
     reason: str = ""
     """One sentence, empty for a good answer."""
     wait: float = 0.0
     """Seconds waited before the next attempt."""
-    prompt_tokens: Optional[int] = None
-    completion_tokens: Optional[int] = None
-    cost: Optional[float] = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: float | None = None
 
 
 class Exchange(NamedTuple):
     """The last exact request and response of a call. Secrets are masked, nothing else is changed."""
 
     url: str
-    request_headers: Dict[str, str]
+    request_headers: dict[str, str]
     request_body: str
     """The JSON text that was sent."""
-    status: Optional[int] = None
-    response_headers: Dict[str, str] = {}  # noqa: RUF012 - never changed
+    status: int | None = None
+    response_headers: dict[str, str] = {}  # noqa: RUF012 - never changed
     response_body: str = ""
     """The text that came back: JSON, or the raw event stream."""
 
@@ -74,18 +70,18 @@ class RequestPreview(NamedTuple):
 
     model_name: str
     """The ``[api]`` entry after alias resolution."""
-    messages: List[Message]
-    body: Dict[str, Any]
+    messages: list[Message]
+    body: dict[str, Any]
     """The JSON body."""
     prompt_tokens: int
     """Estimated from the text."""
-    cost: Optional[float] = None
+    cost: float | None = None
     """Estimated cost of the prompt alone; None where a price is missing."""
-    max_cost: Optional[float] = None
+    max_cost: float | None = None
     """The same with an answer as long as the request allows; None where no limit or price is known."""
-    url: Optional[str] = None
+    url: str | None = None
     """Where it would go; None through a service."""
-    headers: Optional[Dict[str, str]] = None
+    headers: dict[str, str] | None = None
     """Secrets masked; None through a service."""
 
 
@@ -98,9 +94,9 @@ class ModelDescription(NamedTuple):
     """SHA-256 (hex) over all that can change an answer: vendor model, URL, format, body options."""
     entries: tuple[str, ...] = ()
     """The ``[api]`` entries behind the name, in the order they are tried."""
-    limits: Dict[str, Any] = {}  # noqa: RUF012 - never changed
+    limits: dict[str, Any] = {}  # noqa: RUF012 - never changed
     """``parallel``, ``rpm``, ``tpm`` in force now."""
-    price: Optional[Dict[str, float]] = None
+    price: dict[str, float] | None = None
     """Per million tokens: ``input``, ``output``, ``cached_input``; None where unknown."""
 
 
@@ -109,43 +105,43 @@ class LLMProviderResponse:
     """A provider's answer with its times and counts."""
 
     client_id: str
-    context_id: Optional[str]
+    context_id: str | None
     request_id: str
     model_name: str
     stream: bool
 
     # Times: `start_time` is Unix time, all others are seconds.
-    start_time: Optional[float] = None
-    queue_time: Optional[float] = None
-    queue_length: Optional[int] = None
-    time_to_first_token: Optional[float] = None
-    total_response_time: Optional[float] = None
+    start_time: float | None = None
+    queue_time: float | None = None
+    queue_length: int | None = None
+    time_to_first_token: float | None = None
+    total_response_time: float | None = None
 
     response_text: str = ""
     response_reasoning: str = ""
-    response_tool_calls: List[ToolCall] = field(default_factory=list)
+    response_tool_calls: list[ToolCall] = field(default_factory=list)
 
-    finish_reason: Optional[str] = None
+    finish_reason: str | None = None
     """The value of a `FinishReason`."""
-    error_text: Optional[str] = None
-    prompt_tokens: Optional[int] = None
-    completion_tokens: Optional[int] = None
+    error_text: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
-    response_message: Optional[Message] = None
+    response_message: Message | None = None
 
     # beyond the specification
-    cached_tokens: Optional[int] = None
+    cached_tokens: int | None = None
     """Those of `prompt_tokens` that the vendor read from its cache."""
-    reasoning_tokens: Optional[int] = None
+    reasoning_tokens: int | None = None
     """Those of `completion_tokens` spent on reasoning."""
-    total_tokens: Optional[int] = None
-    attempts: List[Attempt] = field(default_factory=list)
-    cost: Optional[float] = None
+    total_tokens: int | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    cost: float | None = None
     """Money for all attempts, in the currency of the configured prices; None where one is missing."""
     from_ledger: bool = False
     """True where a ledger gave the answer: times and cost are those of the original call."""
-    exchange: Optional[Exchange] = None
-    notes: List[str] = field(default_factory=list)
+    exchange: Exchange | None = None
+    notes: list[str] = field(default_factory=list)
     """What was left out or converted on the way, one sentence each."""
     stream_state: Any = field(default=None, repr=False, compare=False)
     """A format strategy's own notes while a stream runs; None afterwards."""
@@ -177,21 +173,21 @@ class LLMModuleResult:
     """What a call of a module or a direct request gave."""
 
     model_name: str
-    module_name: Optional[str]
+    module_name: str | None
     request: LLMDirectRequest
-    post_processor: Optional[str] = None
+    post_processor: str | None = None
     response_text: str = ""
     response_reasoning: str = ""
     text: str = ""
-    tool_calls: List[ToolCall] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
     status: FinishReason = FinishReason.stop
-    error_text: Optional[str] = None
-    request_params: Dict[str, Any] = field(default_factory=dict)
-    response_message: Optional[Message] = None
+    error_text: str | None = None
+    request_params: dict[str, Any] = field(default_factory=dict)
+    response_message: Message | None = None
     data: Any = None
 
     # beyond the specification
-    responses: List[LLMProviderResponse] = field(default_factory=list)
+    responses: list[LLMProviderResponse] = field(default_factory=list)
     """The provider's responses of this call; several where ``format_retries`` asked again."""
     repaired: bool = False
     """True where a processor had to repair the text before it could be read (see `parse_json`)."""
@@ -204,37 +200,37 @@ class LLMModuleResult:
         )
 
     @property
-    def prompt_tokens(self) -> Optional[int]:
+    def prompt_tokens(self) -> int | None:
         """Tokens sent in all responses of the call; None where a vendor did not say."""
         return _total(r.prompt_tokens for r in self.responses)
 
     @property
-    def completion_tokens(self) -> Optional[int]:
+    def completion_tokens(self) -> int | None:
         """Tokens received in all responses of the call; None where a vendor did not say."""
         return _total(r.completion_tokens for r in self.responses)
 
     @property
-    def cached_tokens(self) -> Optional[int]:
+    def cached_tokens(self) -> int | None:
         """Prompt tokens the vendor read from its cache."""
         return _total(r.cached_tokens for r in self.responses)
 
     @property
-    def reasoning_tokens(self) -> Optional[int]:
+    def reasoning_tokens(self) -> int | None:
         """Completion tokens spent on reasoning."""
         return _total(r.reasoning_tokens for r in self.responses)
 
     @property
-    def total_tokens(self) -> Optional[int]:
+    def total_tokens(self) -> int | None:
         """Prompt and completion tokens together."""
         return _total(r.total_tokens for r in self.responses)
 
     @property
-    def cost(self) -> Optional[float]:
+    def cost(self) -> float | None:
         """Money for all responses and attempts; None where a price is missing."""
         return _total(r.cost for r in self.responses)
 
     @property
-    def attempts(self) -> List[Attempt]:
+    def attempts(self) -> list[Attempt]:
         """Every attempt of every response, in order."""
         return [a for r in self.responses for a in r.attempts]
 
@@ -244,29 +240,34 @@ class LLMModuleResult:
         return bool(self.responses) and all(r.from_ledger for r in self.responses)
 
     @property
-    def exchange(self) -> Optional[Exchange]:
+    def exchange(self) -> Exchange | None:
         """The last exact request and response."""
         return self.responses[-1].exchange if self.responses else None
 
     @property
-    def queue_time(self) -> Optional[float]:
+    def queue_time(self) -> float | None:
         """Seconds spent waiting for a free slot."""
         return _total(r.queue_time for r in self.responses)
 
     @property
-    def time_to_first_token(self) -> Optional[float]:
+    def time_to_first_token(self) -> float | None:
         """Seconds from sending to the first fragment, of the last response."""
         return self.responses[-1].time_to_first_token if self.responses else None
 
     @property
-    def total_response_time(self) -> Optional[float]:
+    def total_response_time(self) -> float | None:
         """Seconds from first sending to the end, over all responses."""
         return _total(r.total_response_time for r in self.responses)
 
     @property
-    def notes(self) -> List[str]:
+    def notes(self) -> list[str]:
         """What was left out or converted on the way."""
         return [n for r in self.responses for n in r.notes]
+
+    @property
+    def sync(self) -> Any:
+        """The same names for code that does not await; tools run in worker threads."""
+        return Sync(self)
 
     def raise_for_status(self) -> None:
         """Raise the error for a bad status.
@@ -277,8 +278,8 @@ class LLMModuleResult:
         self.status.raise_for_status(self.error_text, result=self)
 
     async def run_tool_calls(
-        self, fn_map: Dict[str, Callable[..., Any]], *, raise_errors: bool = False
-    ) -> Optional[LLMDirectRequest]:
+        self, fn_map: dict[str, Callable[..., Any]], *, raise_errors: bool = False
+    ) -> LLMDirectRequest | None:
         """Run the tools that the model called and build the request that carries on.
 
         Args:
@@ -306,7 +307,7 @@ class LLMModuleResult:
 
 
 async def _answer_tool_call(
-    call: ToolCall, fn_map: Dict[str, Callable[..., Any]], raise_errors: bool
+    call: ToolCall, fn_map: dict[str, Callable[..., Any]], raise_errors: bool
 ) -> Message:
     try:
         content = _as_text(await _run_tool(call, fn_map))
@@ -317,7 +318,7 @@ async def _answer_tool_call(
     return Message(role="tool", content=content, tool_call_id=call.id)
 
 
-async def _run_tool(call: ToolCall, fn_map: Dict[str, Callable[..., Any]]) -> Any:
+async def _run_tool(call: ToolCall, fn_map: dict[str, Callable[..., Any]]) -> Any:
     if call.name not in fn_map:
         hint = did_you_mean(call.name, fn_map)
         raise LLMApplicationError(f"there is no tool named {call.name!r}; {hint}")
@@ -325,8 +326,7 @@ async def _run_tool(call: ToolCall, fn_map: Dict[str, Callable[..., Any]]) -> An
         raise LLMApplicationError(
             f"the arguments of {call.name!r} are no JSON object: {_short(call.arguments_text)}"
         )
-    outcome = fn_map[call.name](**call.arguments)
-    return await outcome if inspect.isawaitable(outcome) else outcome
+    return await call_user_function(fn_map[call.name], **call.arguments)
 
 
 def _as_text(value: Any) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from typing import TYPE_CHECKING, Any, Dict, List, Optional  # noqa: UP035
+from typing import TYPE_CHECKING, Any
 
 from .._datamodel import ModelDescription, RequestPreview
+from .._sync import Sync
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,13 +29,13 @@ class LLMClient(abc.ABC):
     async def request(
         self,
         model_name: str,
-        messages: List[Message],
-        tools: Optional[Dict[str, Dict[str, Any]]] = None,
-        options: Optional[Dict[str, Any]] = None,
+        messages: list[Message],
+        tools: dict[str, dict[str, Any]] | None = None,
+        options: dict[str, Any] | None = None,
         stream: bool = False,
-        context_id: Optional[str] = None,
-        output_channel: Optional[TextSink] = None,
-        reasoning_channel: Optional[TextSink] = None,
+        context_id: str | None = None,
+        output_channel: TextSink | None = None,
+        reasoning_channel: TextSink | None = None,
     ) -> LLMProviderRequest:
         """Start a request and return at once; its ``response`` future brings the answer.
 
@@ -50,7 +51,7 @@ class LLMClient(abc.ABC):
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Record a business event of the application."""
 
-    async def cancel_all(self, context_id: Optional[str] = None) -> None:
+    async def cancel_all(self, context_id: str | None = None) -> None:
         """End all requests of this client, or of one context and those below it (``ctx/1``)."""
 
     async def describe(self, model_name: str) -> ModelDescription:
@@ -62,19 +63,24 @@ class LLMClient(abc.ABC):
     async def preview(
         self,
         model_name: str,
-        messages: List[Message],
-        tools: Optional[Dict[str, Dict[str, Any]]] = None,
-        options: Optional[Dict[str, Any]] = None,
+        messages: list[Message],
+        tools: dict[str, dict[str, Any]] | None = None,
+        options: dict[str, Any] | None = None,
         stream: bool = False,
     ) -> RequestPreview:
         """The request as it would be sent, without sending it."""
         from .._provider.tokens import estimate_tokens
 
-        body: Dict[str, Any] = {"messages": [m._asdict() for m in messages]}
+        body: dict[str, Any] = {"messages": [m._asdict() for m in messages]}
         body |= {"tools": tools} if tools else {}
         return RequestPreview(
             model_name, list(messages), body | (options or {}), estimate_tokens(messages, tools)
         )
+
+    @property
+    def sync(self) -> Any:
+        """The same names for code that does not await."""
+        return Sync(self, self)
 
     async def close(self) -> None:
         """End everything that this client runs. Again is fine."""
