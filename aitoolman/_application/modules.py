@@ -183,7 +183,7 @@ class ResolvedModule(NamedTuple):
 
     module: CompiledModule
     model_name: str
-    tools: Mapping[str, dict[str, Any]]
+    tools: Mapping[str, Mapping[str, Any]]
     options: Mapping[str, Any]
     stream: bool
     output_channel: Output

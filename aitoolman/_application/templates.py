@@ -49,12 +49,19 @@ class Source(NamedTuple):
 class Prompt:
     """One compiled template."""
 
-    __slots__ = ("_templates", "_variables", "source", "template")
+    __slots__ = ("_constant", "_templates", "_variables", "source", "template")
 
-    def __init__(self, source: Source, template: Template, templates: TemplateSet) -> None:
+    def __init__(
+        self,
+        source: Source,
+        template: Template,
+        templates: TemplateSet,
+        constant: str | None = None,
+    ) -> None:
         self.source = source
         self.template = template
         self._templates = templates
+        self._constant = constant
         self._variables: frozenset[str] | None = None
 
     def __repr__(self) -> str:
@@ -74,6 +81,8 @@ class Prompt:
             LLMApplicationError: A variable is undefined, an expression fails or reaches for what
                 the sandbox forbids; the message names template and line.
         """
+        if self._constant is not None:
+            return self._constant
         try:
             return self.template.render(variables)
         except LLMApplicationError:
@@ -169,9 +178,10 @@ class TemplateSet:
             problems.append(ConfigProblem(source.key, "the template is nested too deeply"))
             return None
         problems += _unknown_references(tree, source.key, names)
-        scope = environment.make_globals(None)
+        # A plain dict of globals: the chained one that Jinja makes costs more than the rendering.
+        scope = dict(environment.globals)
         template = environment.template_class.from_code(environment, code, scope)
-        return Prompt(source, template, self)
+        return Prompt(source, template, self, _constant_text(tree))
 
     def find_variables(self, text: str, seen: set[str]) -> set[str]:
         """The variables that a template's text looks up, followed through its includes."""
@@ -231,6 +241,19 @@ def _references(tree: nodes.Template) -> Iterator[str]:
     for node in tree.find_all(_REFERENCES):
         if getattr(node, "with_context", True):
             yield from _named_in(node)
+
+
+def _constant_text(tree: nodes.Template) -> str | None:
+    """The text of a template that holds nothing but text, as many system prompts do."""
+    parts: list[str] = []
+    for statement in tree.body:
+        if not isinstance(statement, nodes.Output):
+            return None
+        for part in statement.nodes:
+            if not isinstance(part, nodes.TemplateData):
+                return None
+            parts.append(part.data)
+    return "".join(parts)
 
 
 def _named_in(node: nodes.Node) -> Iterator[str]:
