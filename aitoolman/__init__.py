@@ -12,55 +12,121 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import postprocess
-    from ._application.app import LLMApplication
-    from ._config import load_config, load_config_str
-    from ._connect import connect
+    from . import postprocess as postprocess
+    from ._application.app import LLMApplication as LLMApplication
+    from ._config import load_config as load_config
+    from ._config import load_config_str as load_config_str
+    from ._connect import connect as connect
     from ._datamodel import (
-        Attempt,
-        CallInfo,
-        Exchange,
-        FinishReason,
-        GenericError,
-        LLMApiRequestError,
-        LLMApplicationError,
-        LLMCancelledError,
-        LLMConfigError,
-        LLMContentFilterError,
-        LLMDirectRequest,
-        LLMError,
-        LLMLengthLimitError,
-        LLMModuleRequest,
-        LLMModuleResult,
-        LLMProviderRequest,
-        LLMProviderResponse,
-        LLMResponseFormatError,
-        LLMUnknownError,
-        LLMUnknownNameError,
-        LLMWorkflowError,
-        MediaContent,
-        Message,
-        ModelDescription,
-        RequestPreview,
-        TaskDependencyError,
-        ToolCall,
+        Attempt as Attempt,
+    )
+    from ._datamodel import (
+        CallInfo as CallInfo,
+    )
+    from ._datamodel import (
+        Exchange as Exchange,
+    )
+    from ._datamodel import (
+        FinishReason as FinishReason,
+    )
+    from ._datamodel import (
+        GenericError as GenericError,
+    )
+    from ._datamodel import (
+        LLMApiRequestError as LLMApiRequestError,
+    )
+    from ._datamodel import (
+        LLMApplicationError as LLMApplicationError,
+    )
+    from ._datamodel import (
+        LLMCancelledError as LLMCancelledError,
+    )
+    from ._datamodel import (
+        LLMConfigError as LLMConfigError,
+    )
+    from ._datamodel import (
+        LLMContentFilterError as LLMContentFilterError,
+    )
+    from ._datamodel import (
+        LLMDirectRequest as LLMDirectRequest,
+    )
+    from ._datamodel import (
+        LLMError as LLMError,
+    )
+    from ._datamodel import (
+        LLMLengthLimitError as LLMLengthLimitError,
+    )
+    from ._datamodel import (
+        LLMModuleRequest as LLMModuleRequest,
+    )
+    from ._datamodel import (
+        LLMModuleResult as LLMModuleResult,
+    )
+    from ._datamodel import (
+        LLMProviderRequest as LLMProviderRequest,
+    )
+    from ._datamodel import (
+        LLMProviderResponse as LLMProviderResponse,
+    )
+    from ._datamodel import (
+        LLMResponseFormatError as LLMResponseFormatError,
+    )
+    from ._datamodel import (
+        LLMUnknownError as LLMUnknownError,
+    )
+    from ._datamodel import (
+        LLMUnknownNameError as LLMUnknownNameError,
+    )
+    from ._datamodel import (
+        LLMWorkflowError as LLMWorkflowError,
+    )
+    from ._datamodel import (
+        MediaContent as MediaContent,
+    )
+    from ._datamodel import (
+        Message as Message,
+    )
+    from ._datamodel import (
+        ModelDescription as ModelDescription,
+    )
+    from ._datamodel import (
+        RequestPreview as RequestPreview,
+    )
+    from ._datamodel import (
+        TaskDependencyError as TaskDependencyError,
+    )
+    from ._datamodel import (
+        ToolCall as ToolCall,
     )
     from ._provider.formats import (
-        AnthropicFormat,
-        LLMFormatStrategy,
-        OpenAICompatibleFormat,
-        StreamEvent,
-        register_format,
+        AnthropicFormat as AnthropicFormat,
     )
-    from ._provider.manager import LLMProviderManager, RequestTask
-    from ._provider.resources import ResourceManager
-    from ._transport.channels import Channel, TextFragmentChannel
-    from ._transport.client import LLMClient
-    from ._transport.collectors import ChannelCollector, DefaultTextChannelCollector
-    from ._transport.local import LLMLocalClient
-    from ._transport.scripted import LLMScriptedClient, ScriptedReply
-    from ._transport.show import show
-    from ._transport.xml_filter import BaseXmlTagFilter, XmlTagToChannelFilter
+    from ._provider.formats import (
+        LLMFormatStrategy as LLMFormatStrategy,
+    )
+    from ._provider.formats import (
+        OpenAICompatibleFormat as OpenAICompatibleFormat,
+    )
+    from ._provider.formats import (
+        StreamEvent as StreamEvent,
+    )
+    from ._provider.formats import (
+        register_format as register_format,
+    )
+    from ._provider.manager import LLMProviderManager as LLMProviderManager
+    from ._provider.manager import RequestTask as RequestTask
+    from ._provider.resources import ResourceManager as ResourceManager
+    from ._transport.channels import Channel as Channel
+    from ._transport.channels import TextFragmentChannel as TextFragmentChannel
+    from ._transport.client import LLMClient as LLMClient
+    from ._transport.collectors import ChannelCollector as ChannelCollector
+    from ._transport.collectors import DefaultTextChannelCollector as DefaultTextChannelCollector
+    from ._transport.local import LLMLocalClient as LLMLocalClient
+    from ._transport.scripted import LLMScriptedClient as LLMScriptedClient
+    from ._transport.scripted import ScriptedReply as ScriptedReply
+    from ._transport.show import show as show
+    from ._transport.xml_filter import BaseXmlTagFilter as BaseXmlTagFilter
+    from ._transport.xml_filter import XmlTagToChannelFilter as XmlTagToChannelFilter
 
 __version__ = "0.1.0"
 
@@ -117,7 +183,7 @@ _PUBLIC = {
 _HOME_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 _SUBMODULES = ["postprocess"]
 
-__all__ = [  # noqa: PLE0604 - the one list of public names is the table above
+__all__ = [
     *sorted([*_HOME_OF, *_SUBMODULES]),
     "__version__",
 ]

@@ -1,4 +1,4 @@
-"""What a call needs beyond the specification's arguments: one small value, carried by a context variable."""
+"""What a call needs beyond the specification's arguments: one value in a context variable."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ The tree::
     ├── LLMApiRequestError          the request failed: HTTP status, connection, unknown model
     ├── LLMResponseFormatError      the answer came, but could not be understood
     ├── LLMApplicationError         a mistake in the application's own code or configuration
-    │   ├── LLMUnknownNameError     an unknown module, channel, processor or template (also a KeyError)
+    │   ├── LLMUnknownNameError     an unknown module, channel, processor, template (a KeyError)
     │   └── LLMWorkflowError        a workflow that cannot go on
     │       └── TaskDependencyError one or more tasks failed
     ├── LLMCancelledError           the request was cancelled through the client
@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import difflib
 import enum
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "ConfigProblem",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional  # noqa: UP035 - the specification's words
+from typing import Any, NamedTuple
 
 __all__ = ["MediaContent", "Message", "ToolCall"]
 
@@ -15,15 +15,15 @@ class MediaContent(NamedTuple):
 
     media_type: str
     """``"image"``, ``"video"``, ``"audio"`` or ``"document"``."""
-    raw_value: Optional[Dict[str, Any]] = None
+    raw_value: dict[str, Any] | None = None
     """The vendor's own content part, sent as it is."""
-    data: Optional[bytes] = None
-    mime_type: Optional[str] = None
+    data: bytes | None = None
+    mime_type: str | None = None
     """For example ``"image/jpeg"``; guessed from `filename` where it is missing."""
-    filename: Optional[str] = None
+    filename: str | None = None
     """A file, read when the request is built."""
-    url: Optional[str] = None
-    options: Optional[Dict[str, Any]] = None
+    url: str | None = None
+    options: dict[str, Any] | None = None
     """Merged into the vendor's content part, for example ``{"detail": "low"}``."""
 
     def __repr__(self) -> str:
@@ -45,30 +45,30 @@ class ToolCall(NamedTuple):
     name: str
     arguments_text: str
     """The arguments as the model wrote them: raw JSON, possibly broken."""
-    arguments: Optional[Dict[str, Any]]
+    arguments: dict[str, Any] | None
     """The parsed arguments, or None where the text is no JSON object."""
-    id: Optional[str] = None
+    id: str | None = None
     type: str = "function"
 
 
 class Message(NamedTuple):
     """One turn of a conversation."""
 
-    role: Optional[str] = None
+    role: str | None = None
     """``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``."""
-    content: Optional[str] = None
+    content: str | None = None
     media_content: Any = None
     """One `MediaContent` or a list of them."""
-    reasoning_content: Optional[str] = None
-    tool_call_id: Optional[str] = None
+    reasoning_content: str | None = None
+    tool_call_id: str | None = None
     """Which tool call a ``"tool"`` message answers."""
-    raw_value: Optional[Dict[str, Any]] = None
+    raw_value: dict[str, Any] | None = None
     """The vendor's own message. It goes out unchanged to the dialect that made it."""
 
     # beyond the specification
-    tool_calls: Optional[List[ToolCall]] = None
+    tool_calls: list[ToolCall] | None = None
     """The tools an assistant message called, in words every vendor's format understands."""
-    dialect: Optional[str] = None
+    dialect: str | None = None
     """The name of the dialect that made `raw_value`; None: it goes out unchanged to any vendor."""
 
     @property

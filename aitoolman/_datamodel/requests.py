@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import (  # noqa: UP035 - the specification's words
+from typing import (
     TYPE_CHECKING,
     Any,
-    Dict,
-    List,
     NamedTuple,
-    Optional,
     Protocol,
     Union,
     runtime_checkable,
@@ -27,13 +24,13 @@ __all__ = ["LLMDirectRequest", "LLMModuleRequest", "LLMProviderRequest", "TextSi
 
 @runtime_checkable
 class TextSink(Protocol):
-    """Whatever takes streamed text: a channel, one of its writers, an XML filter, your own class."""
+    """Whatever takes streamed text: a channel, one of its writers, an XML filter, your own."""
 
-    async def write(self, message: Optional[str]) -> None:
+    async def write(self, message: str | None) -> None:
         """Take a fragment; None ends the message."""
 
 
-Output = Union[str, TextSink, None]
+Output = Union[str, TextSink, None]  # noqa: UP007 - evaluated
 """Where streamed text goes: a channel's name, anything that can be written to, or nowhere."""
 
 
@@ -41,9 +38,9 @@ class LLMDirectRequest(NamedTuple):
     """A request that stands for itself, with no module behind it."""
 
     model_name: str
-    messages: List[Message]
-    tools: Optional[Dict[str, Dict[str, Any]]] = None
-    options: Optional[Dict[str, Any]] = None
+    messages: list[Message]
+    tools: dict[str, dict[str, Any]] | None = None
+    options: dict[str, Any] | None = None
     stream: bool = False
     output_channel: Output = None
     reasoning_channel: Output = None
@@ -55,21 +52,21 @@ class LLMModuleRequest(NamedTuple):
     """A request through a configured module. None keeps what the module says; ``{}`` means none."""
 
     module_name: str
-    template_params: Dict[str, Any]
-    model_name: Optional[str] = None
-    context_messages: List[Message] = []  # noqa: RUF012 - the specification's default; never changed
-    media_content: Union[MediaContent, List[MediaContent], None] = None
-    tools: Optional[Dict[str, Dict[str, Any]]] = None
-    options: Optional[Dict[str, Any]] = None
-    stream: Optional[bool] = None
+    template_params: dict[str, Any]
+    model_name: str | None = None
+    context_messages: list[Message] = []  # noqa: RUF012 - the specification's default; never changed
+    media_content: MediaContent | list[MediaContent] | None = None
+    tools: dict[str, dict[str, Any]] | None = None
+    options: dict[str, Any] | None = None
+    stream: bool | None = None
     output_channel: Output = None
     reasoning_channel: Output = None
 
     # beyond the specification
     post_processor: Any = None
-    sample: Optional[int] = None
+    sample: int | None = None
     """Which of several answers to the same prompt; None: as the surrounding code says."""
-    fresh: Optional[bool] = None
+    fresh: bool | None = None
     """True asks the model even where a ledger holds an answer."""
 
 
@@ -78,21 +75,21 @@ class LLMProviderRequest:
     """A request on its way to a model provider."""
 
     client_id: str
-    context_id: Optional[str]
+    context_id: str | None
     request_id: str
     model_name: str
-    messages: List[Message]
-    tools: Dict[str, Dict[str, Any]] = field(default_factory=dict)
-    options: Dict[str, Any] = field(default_factory=dict)
+    messages: list[Message]
+    tools: dict[str, dict[str, Any]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     stream: bool = False
-    output_channel: Optional[TextSink] = None
-    reasoning_channel: Optional[TextSink] = None
+    output_channel: TextSink | None = None
+    reasoning_channel: TextSink | None = None
     is_cancelled: bool = False
     response: asyncio.Future[LLMProviderResponse] = None  # type: ignore[assignment]
     """The answer to wait for; made when first needed inside a running loop."""
 
     # beyond the specification
-    call: CallInfo = CallInfo()
+    call: CallInfo = CallInfo()  # noqa: RUF009 - immutable
 
     def __repr__(self) -> str:
         return (
@@ -102,7 +99,7 @@ class LLMProviderRequest:
 
 
 def _get_response(self: LLMProviderRequest) -> asyncio.Future[LLMProviderResponse]:
-    future: Optional[asyncio.Future[LLMProviderResponse]] = self.__dict__.get("_response")
+    future: asyncio.Future[LLMProviderResponse] | None = self.__dict__.get("_response")
     if future is None:
         future = asyncio.get_running_loop().create_future()
         self.__dict__["_response"] = future
@@ -110,10 +107,10 @@ def _get_response(self: LLMProviderRequest) -> asyncio.Future[LLMProviderRespons
 
 
 def _set_response(
-    self: LLMProviderRequest, value: Optional[asyncio.Future[LLMProviderResponse]]
+    self: LLMProviderRequest, value: asyncio.Future[LLMProviderResponse] | None
 ) -> None:
     self.__dict__["_response"] = value
 
 
-# A property over the dataclass field: the constructor takes it, and a missing one is made on demand.
+# A property over the dataclass field: the constructor takes it, a missing one is made on demand.
 LLMProviderRequest.response = property(_get_response, _set_response)  # type: ignore[assignment]

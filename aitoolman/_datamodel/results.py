@@ -53,7 +53,7 @@ class Attempt(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """The last exact request and response of a call. Secrets are masked, nothing else is changed."""
+    """The last exact request and response of a call; only secrets are masked."""
 
     url: str
     request_headers: dict[str, str]
@@ -78,7 +78,7 @@ class RequestPreview(NamedTuple):
     cost: float | None = None
     """Estimated cost of the prompt alone; None where a price is missing."""
     max_cost: float | None = None
-    """The same with an answer as long as the request allows; None where no limit or price is known."""
+    """The same with the longest answer allowed; None where no limit or price is known."""
     url: str | None = None
     """Where it would go; None through a service."""
     headers: dict[str, str] | None = None
@@ -137,7 +137,7 @@ class LLMProviderResponse:
     total_tokens: int | None = None
     attempts: list[Attempt] = field(default_factory=list)
     cost: float | None = None
-    """Money for all attempts, in the currency of the configured prices; None where one is missing."""
+    """Money for all attempts, in the currency of the prices; None where one is missing."""
     from_ledger: bool = False
     """True where a ledger gave the answer: times and cost are those of the original call."""
     exchange: Exchange | None = None

@@ -51,7 +51,7 @@ class LLMClient(abc.ABC):
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Record a business event of the application."""
 
-    async def cancel_all(self, context_id: str | None = None) -> None:
+    async def cancel_all(self, context_id: str | None = None) -> None:  # noqa: B027
         """End all requests of this client, or of one context and those below it (``ctx/1``)."""
 
     async def describe(self, model_name: str) -> ModelDescription:
@@ -82,7 +82,7 @@ class LLMClient(abc.ABC):
         """The same names for code that does not await."""
         return Sync(self, self)
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - optional for a client of one's own
         """End everything that this client runs. Again is fine."""
 
     async def __aenter__(self) -> LLMClient:

@@ -13,13 +13,10 @@ import itertools
 import secrets
 import weakref
 from collections import deque
-from typing import (  # noqa: UP035
+from typing import (
     TYPE_CHECKING,
     Any,
-    Dict,
-    List,
     NamedTuple,
-    Optional,
     Protocol,
     Self,
     TypeVar,
@@ -47,9 +44,7 @@ class Engine(Protocol):
 
     async def cancel_request(self, request_id: str) -> None: ...
 
-    async def cancel_all_requests(
-        self, client_id: str, context_id: Optional[str] = None
-    ) -> None: ...
+    async def cancel_all_requests(self, client_id: str, context_id: str | None = None) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -126,13 +121,13 @@ class HomedClient(LLMClient):
     async def request(
         self,
         model_name: str,
-        messages: List[Message],
-        tools: Optional[Dict[str, Dict[str, Any]]] = None,
-        options: Optional[Dict[str, Any]] = None,
+        messages: list[Message],
+        tools: dict[str, dict[str, Any]] | None = None,
+        options: dict[str, Any] | None = None,
         stream: bool = False,
-        context_id: Optional[str] = None,
-        output_channel: Optional[TextSink] = None,
-        reasoning_channel: Optional[TextSink] = None,
+        context_id: str | None = None,
+        output_channel: TextSink | None = None,
+        reasoning_channel: TextSink | None = None,
     ) -> LLMProviderRequest:
         """Start a request and return at once; its ``response`` future brings the answer.
 
@@ -163,11 +158,11 @@ class HomedClient(LLMClient):
         """End a request; its answer has the status ``cancelled``. An unknown id is ignored."""
         await self._at_home(lambda engine: engine.cancel_request(request_id))
 
-    async def cancel_all(self, context_id: Optional[str] = None) -> None:
+    async def cancel_all(self, context_id: str | None = None) -> None:
         """End all requests of this client, or those of one context and of those below it."""
         await self._at_home(lambda engine: engine.cancel_all_requests(self.client_id, context_id))
 
-    async def _at_home(self, call: Callable[[Any], Coroutine[Any, Any, T]]) -> Optional[T]:
+    async def _at_home(self, call: Callable[[Any], Coroutine[Any, Any, T]]) -> T | None:
         """Run `call(engine)` on the home loop; None where nothing was started yet."""
         engine, home = self._engine, self._home
         if engine is None or home is None or home.is_closed():
@@ -175,9 +170,7 @@ class HomedClient(LLMClient):
         return await _run_on(home, lambda: call(engine))
 
 
-async def _run_on(
-    home: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]]
-) -> T:
+async def _run_on(home: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if home is running_loop():
         return await make()
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), home))
@@ -193,9 +186,9 @@ def _close_soon(engine: Any, home: asyncio.AbstractEventLoop) -> None:
 class _Piece(NamedTuple):
     """Something on its way to the caller's loop: a fragment for a sink, or the response."""
 
-    sink: Optional[TextSink]
-    fragment: Optional[str]
-    response: Optional[LLMProviderResponse] = None
+    sink: TextSink | None
+    fragment: str | None
+    response: LLMProviderResponse | None = None
 
 
 class _RelaySink:
@@ -207,7 +200,7 @@ class _RelaySink:
         self._put = put
         self._sink = sink
 
-    async def write(self, message: Optional[str]) -> None:
+    async def write(self, message: str | None) -> None:
         self._put(_Piece(self._sink, message))
 
 
@@ -244,9 +237,17 @@ class _Forwarded:
         self._twin = LLMProviderRequest(
             **{
                 name: getattr(request, name)
-                for name in (
-                    "client_id context_id request_id model_name messages tools options stream call"
-                ).split()
+                for name in [
+                    "client_id",
+                    "context_id",
+                    "request_id",
+                    "model_name",
+                    "messages",
+                    "tools",
+                    "options",
+                    "stream",
+                    "call",
+                ]
             },
             output_channel=relay.get(id(request.output_channel)),
             reasoning_channel=relay.get(id(request.reasoning_channel)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Dict, List, Optional  # noqa: UP035
+from typing import TYPE_CHECKING, Any
 
 from .._config import ProviderConfig
 from .home import HomedClient
@@ -64,9 +64,9 @@ class LLMLocalClient(HomedClient):
     async def preview(
         self,
         model_name: str,
-        messages: List[Message],
-        tools: Optional[Dict[str, Dict[str, Any]]] = None,
-        options: Optional[Dict[str, Any]] = None,
+        messages: list[Message],
+        tools: dict[str, dict[str, Any]] | None = None,
+        options: dict[str, Any] | None = None,
         stream: bool = False,
     ) -> RequestPreview:
         """The request as it would be sent: URL, masked headers, body, estimated tokens and cost.

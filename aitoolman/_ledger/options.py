@@ -1,0 +1,42 @@
+"""How a ledger behaves."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+from .._datamodel import LLMConfigError, did_you_mean
+from .._datamodel.errors import ConfigProblem
+
+__all__ = ["LedgerMode", "LedgerOptions"]
+
+LedgerMode = Literal["off", "record", "read_write", "refresh", "replay"]
+
+
+class LedgerOptions(NamedTuple):
+    """Mode, retention and pace of one ledger client."""
+
+    mode: str = "read_write"
+    retention: str = "full"
+    """``"full"``, or ``"metadata"``: numbers only, no prompts and no answers."""
+    pace: float = 0.0
+    """Replayed streams: 0 is at once, 1 as recorded, 2 twice as slow."""
+
+    @classmethod
+    def checked(cls, mode: str, retention: str, pace: float) -> LedgerOptions:
+        """The options, or an error that names the allowed values.
+
+        Raises:
+            LLMConfigError: An unknown mode or retention, a negative pace.
+        """
+        problems = []
+        if mode not in get_args(LedgerMode):
+            hint = did_you_mean(mode, get_args(LedgerMode))
+            problems.append(ConfigProblem("ledger.mode", f"{mode!r} is no mode; {hint}"))
+        if retention not in ("full", "metadata"):
+            text = f"{retention!r} is not 'full' or 'metadata'"
+            problems.append(ConfigProblem("ledger.retention", text))
+        if not pace >= 0:
+            problems.append(ConfigProblem("ledger.pace", f"{pace!r} is no number from 0 up"))
+        if problems:
+            raise LLMConfigError(problems)
+        return cls(mode, retention, float(pace))

@@ -1,0 +1,197 @@
+"""What the ledger asks of its file: functions of a connection, run in the writer's thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from .records import CALL_COLUMNS
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "LEASE_SECONDS",
+    "NewAnswer",
+    "Owner",
+    "StoredAnswer",
+    "add_answer",
+    "add_calls",
+    "digests_of",
+    "find_answer",
+    "find_answers",
+    "find_or_claim",
+    "nth_answer",
+    "release_claim",
+    "remember_model",
+    "renew_claims",
+]
+
+LEASE_SECONDS = 15.0
+"""How long a claim on a request in flight holds without being renewed."""
+
+_ANSWER = "id, created, response, fragments"
+_MARKS = ", ".join("?" * (CALL_COLUMNS.count(",") + 1))
+_INSERT_CALL = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608 - constants
+
+
+class StoredAnswer(NamedTuple):
+    """An answer as it stands in the file."""
+
+    id: int
+    created: float
+    response: bytes
+    fragments: bytes | None
+
+
+class NewAnswer(NamedTuple):
+    """An answer to be kept."""
+
+    fingerprint: bytes
+    reusable: bool
+    model: str
+    digest: str
+    request: bytes
+    response: bytes
+    fragments: bytes | None
+    media: dict[bytes, bytes]
+
+
+class Owner(NamedTuple):
+    """Who holds claims: one ledger client in one process."""
+
+    token: str
+    pid: int
+    host: str
+
+    @classmethod
+    def new(cls, token: str) -> Owner:
+        return cls(token, os.getpid(), socket.gethostname())
+
+
+def find_answer(db: sqlite3.Connection, key: bytes) -> StoredAnswer | None:
+    """The newest reusable answer under `key`."""
+    row = db.execute(
+        f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? AND reusable"  # noqa: S608
+        " ORDER BY id DESC LIMIT 1",
+        (key,),
+    ).fetchone()
+    return StoredAnswer(*row) if row else None
+
+
+def find_answers(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
+    """The newest reusable answer for each of `keys` that has one."""
+    found: dict[bytes, StoredAnswer] = {}
+    for start in range(0, len(keys), 500):
+        part = keys[start : start + 500]
+        marks = ", ".join("?" * len(part))
+        rows = db.execute(
+            f"SELECT fingerprint, {_ANSWER} FROM answers"  # noqa: S608 - only marks
+            f" WHERE fingerprint IN ({marks}) AND reusable ORDER BY id",
+            part,
+        )
+        found.update((row[0], StoredAnswer(*row[1:])) for row in rows)
+    return found
+
+
+def nth_answer(db: sqlite3.Connection, keys: Sequence[bytes], n: int) -> StoredAnswer | None:
+    """The n-th answer (from 0) under the first of `keys` that has any; beyond the end, the last."""
+    for key in keys:
+        rows = db.execute(
+            f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? ORDER BY id LIMIT ?",  # noqa: S608
+            (key, n + 1),
+        ).fetchall()
+        if rows:
+            return StoredAnswer(*rows[-1])
+    return None
+
+
+def find_or_claim(
+    db: sqlite3.Connection, key: bytes, owner: Owner, now: float | None = None
+) -> StoredAnswer | Literal["claimed", "busy"]:
+    """The answer under `key`; else the right to ask for it, unless a living process has that."""
+    answer = find_answer(db, key)
+    if answer is not None:
+        return answer
+    now = time.time() if now is None else now
+    row = db.execute(
+        "SELECT owner, pid, host, lease FROM claims WHERE fingerprint = ?", (key,)
+    ).fetchone()
+    if row and row[0] != owner.token and row[3] > now and not _is_dead(row[1], row[2], owner):
+        return "busy"
+    db.execute(
+        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
+        (key, owner.token, owner.pid, owner.host, now + LEASE_SECONDS),
+    )
+    return "claimed"
+
+
+def _is_dead(pid: int, host: str, owner: Owner) -> bool:
+    """True where the process certainly runs no more (only known on the same machine)."""
+    if host != owner.host:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def renew_claims(db: sqlite3.Connection, owner: Owner, now: float | None = None) -> None:
+    """Prolong all claims of `owner`."""
+    now = time.time() if now is None else now
+    db.execute("UPDATE claims SET lease = ? WHERE owner = ?", (now + LEASE_SECONDS, owner.token))
+
+
+def release_claim(db: sqlite3.Connection, key: bytes, owner: Owner) -> None:
+    """Give up the right to ask for `key`."""
+    db.execute("DELETE FROM claims WHERE fingerprint = ? AND owner = ?", (key, owner.token))
+
+
+def add_answer(
+    db: sqlite3.Connection,
+    new: NewAnswer | None,
+    row: tuple[Any, ...],
+    claim: tuple[bytes, Owner] | None,
+) -> int | None:
+    """Keep an answer and the row of its call, and end its claim; returns the answer's id."""
+    answer = _insert_answer(db, new) if new is not None else None
+    db.execute(_INSERT_CALL, (*row[:10], answer, *row[11:]))
+    if claim is not None:
+        release_claim(db, *claim)
+    return answer
+
+
+def _insert_answer(db: sqlite3.Connection, new: NewAnswer) -> int | None:
+    db.executemany("INSERT OR IGNORE INTO media VALUES (?, ?)", new.media.items())
+    return db.execute(
+        "INSERT INTO answers (fingerprint, reusable, created, model, digest, request, response,"
+        " fragments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            new.fingerprint, int(new.reusable), time.time(), new.model, new.digest, new.request,
+            new.response, new.fragments,
+        ),
+    ).lastrowid  # fmt: skip
+
+
+def add_calls(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Keep rows of calls or events."""
+    db.executemany(_INSERT_CALL, rows)
+
+
+def remember_model(db: sqlite3.Connection, name: str, digest: str, entries: str) -> None:
+    """Note what a model name stands for now."""
+    db.execute(
+        "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)", (name, digest, entries, time.time())
+    )
+
+
+def digests_of(db: sqlite3.Connection, name: str) -> list[str]:
+    """What a model name stood for, the latest first."""
+    rows = db.execute("SELECT digest FROM models WHERE name = ? ORDER BY last_used DESC", (name,))
+    return [row[0] for row in rows]

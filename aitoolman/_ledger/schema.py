@@ -1,0 +1,160 @@
+"""The SQLite file: its tables, how it is opened, and how older files are brought up to date."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+
+from .._datamodel import LLMConfigError
+from .._datamodel.errors import ConfigProblem
+
+__all__ = ["BUSY_SECONDS", "SCHEMA_VERSION", "default_path", "open_ledger"]
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+"""How long a process waits for another one's write."""
+
+_MAGIC = 0x41495443  # "AITC" in the file header: tells a ledger from any other SQLite file
+
+# Each entry brings a file from version n to n + 1; entry 0 makes a new one.
+_MIGRATIONS = [
+    """
+    CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+    -- What a model name stood for when it was used, so that replay resolves nothing.
+    CREATE TABLE models (
+        name TEXT NOT NULL, digest TEXT NOT NULL, entries TEXT NOT NULL, last_used REAL NOT NULL,
+        PRIMARY KEY (name, digest)
+    ) WITHOUT ROWID;
+
+    -- Every answer that was paid for, by fingerprint; several of one fingerprint in order of id.
+    CREATE TABLE answers (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        fingerprint BLOB NOT NULL,
+        reusable INTEGER NOT NULL,
+        created REAL NOT NULL,
+        model TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        request BLOB NOT NULL,
+        response BLOB NOT NULL,
+        fragments BLOB
+    );
+    CREATE INDEX answers_by_fingerprint ON answers (fingerprint, id);
+
+    -- Media of requests, each once.
+    CREATE TABLE media (sha256 BLOB PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+
+    -- Every call and every audit event, in one sequence, append-only.
+    CREATE TABLE calls (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        time REAL NOT NULL,
+        client TEXT, context TEXT, source TEXT, request_id TEXT,
+        model TEXT, answered_by TEXT, fingerprint BLOB, sample INTEGER, answer INTEGER,
+        status TEXT, error TEXT, attempts TEXT,
+        prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER,
+        reasoning_tokens INTEGER, total_tokens INTEGER, cost REAL,
+        from_ledger INTEGER NOT NULL DEFAULT 0,
+        queue_time REAL, time_to_first_token REAL, total_response_time REAL,
+        event TEXT, fields TEXT
+    );
+    CREATE INDEX calls_by_fingerprint ON calls (fingerprint);
+
+    -- Requests on their way: who sends, until when that is believed.
+    CREATE TABLE claims (
+        fingerprint BLOB PRIMARY KEY, owner TEXT NOT NULL, pid INTEGER NOT NULL,
+        host TEXT NOT NULL, lease REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
+]
+
+
+def default_path(beside: Path | None) -> Path:
+    """``.aitoolman/ledger.db`` beside a configuration file, else in the working directory."""
+    return (beside.parent if beside else Path.cwd()) / ".aitoolman" / "ledger.db"
+
+
+def open_ledger(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, made or brought up to date where needed.
+
+    Raises:
+        LLMConfigError: The file is no ledger, is from a newer version, or cannot be opened.
+    """
+    try:
+        if not read_only:
+            _prepare_file(path)
+        connection = _connect(path, read_only)
+        _check(connection, path, read_only)
+    except (sqlite3.Error, OSError) as exc:
+        raise _problem(path, f"cannot be opened as a ledger: {exc}") from exc
+    return connection
+
+
+def _prepare_file(path: Path) -> None:
+    """Make the folder (ignored by git when it is ours) and the file, readable by its owner only."""
+    folder = path.parent
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+    if folder.name == ".aitoolman" and not (folder / ".gitignore").exists():
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rw"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:
+    magic = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    empty = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if not empty and magic != _MAGIC:
+        raise _problem(path, "is an SQLite file, but no aitoolman ledger; name another path")
+    if version > SCHEMA_VERSION:
+        raise _problem(
+            path,
+            f"was written by a newer aitoolman (ledger version {version}, this one knows"
+            f" {SCHEMA_VERSION}); update aitoolman",
+        )
+    if version < SCHEMA_VERSION and not read_only:
+        _migrate(connection)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for script in _MIGRATIONS[version:]:
+            for statement in _statements(script):
+                connection.execute(statement)
+        if version == 0:
+            connection.execute("INSERT INTO about VALUES ('ledger_id', ?)", (secrets.token_hex(8),))
+        connection.execute(f"PRAGMA application_id = {_MAGIC}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    lines = [line.split("--")[0] for line in script.splitlines()]
+    return [s for s in "\n".join(lines).split(";") if s.strip()]
+
+
+def _problem(path: Path, message: str) -> LLMConfigError:
+    return LLMConfigError([ConfigProblem("ledger.path", f"{path} {message}")])
