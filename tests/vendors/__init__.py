@@ -1,0 +1,1 @@
+"""What the scripted server knows of each vendor: what it refuses, and what its answers look like."""
