@@ -69,7 +69,13 @@ class LLMContentFilterError(LLMError):
 
 
 class LLMApiRequestError(LLMError):
-    """The request failed: an HTTP error, a lost connection, a timeout, an unknown model."""
+    """The request failed: an HTTP error, a lost connection, a timeout, an unknown model.
+
+    Attributes:
+        vendor_error: What the vendor said (message, code, status), where it said something.
+    """
+
+    vendor_error: Any = None
 
 
 class LLMResponseFormatError(LLMError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional  # noqa: UP035
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,9 @@ class VendorError(NamedTuple):
     """An error object as a vendor wrote it, in an error answer or inside a stream."""
 
     message: str
-    code: Optional[str] = None
+    code: str | None = None
     """The vendor's most specific code or type, for example ``"insufficient_quota"``."""
-    status: Optional[int] = None
+    status: int | None = None
     """An HTTP status named inside the body, where there is one."""
 
 
@@ -42,7 +42,7 @@ class LLMFormatStrategy(abc.ABC):
     ``response.stream_state``.
 
     Args:
-        config: The resolved ``[api]`` table of the model: ``model``, ``body_options``, ``dialect`` ...
+        config: The resolved ``[api]`` table of the model: ``model``, ``dialect`` ...
     """
 
     name: str = ""
@@ -53,8 +53,8 @@ class LLMFormatStrategy(abc.ABC):
 
     @abc.abstractmethod
     def serialize_tool_description(
-        self, tools_configs: Dict[str, Dict[str, Any]]
-    ) -> List[Dict[str, Any]]:
+        self, tools_configs: dict[str, dict[str, Any]]
+    ) -> list[dict[str, Any]]:
         """Tool definitions, in the ``param`` form or as JSON Schema, as the vendor wants them.
 
         Raises:
@@ -62,15 +62,15 @@ class LLMFormatStrategy(abc.ABC):
         """
 
     @abc.abstractmethod
-    def parse_tool_calls(self, tool_calls: List[Dict[str, Any]]) -> List[ToolCall]:
-        """The vendor's tool calls in this library's words; broken JSON gives ``arguments=None``."""
+    def parse_tool_calls(self, tool_calls: list[dict[str, Any]]) -> list[ToolCall]:
+        """The vendor's tool calls in neutral words; broken JSON gives ``arguments=None``."""
 
     @abc.abstractmethod
-    def serialize_message(self, message: Message) -> Dict[str, Any]:
+    def serialize_message(self, message: Message) -> dict[str, Any]:
         """One message as the vendor wants it."""
 
     @abc.abstractmethod
-    def make_request_body(self, request: LLMProviderRequest) -> Dict[str, Any]:
+    def make_request_body(self, request: LLMProviderRequest) -> dict[str, Any]:
         """The whole JSON body.
 
         Raises:
@@ -79,7 +79,7 @@ class LLMFormatStrategy(abc.ABC):
 
     @abc.abstractmethod
     def parse_batch_response(
-        self, response: LLMProviderResponse, response_data: Dict[str, Any]
+        self, response: LLMProviderResponse, response_data: dict[str, Any]
     ) -> None:
         """Fill `response` from a whole answer.
 
@@ -96,12 +96,20 @@ class LLMFormatStrategy(abc.ABC):
         Raises:
             LLMResponseFormatError: The event cannot be understood.
             LLMApiRequestError: The event is the vendor's error object; its ``args`` hold the text
-                and ``vendor_error`` the `VendorError`.
+                and its ``vendor_error`` the `VendorError`.
         """
 
     # With defaults, so that a strategy of one's own needs only the methods above.
 
-    def request_headers(self) -> Dict[str, str]:
+    def make_request(self, request: LLMProviderRequest) -> tuple[dict[str, Any], list[str]]:
+        """The JSON body, and a sentence for each thing that was left out or converted.
+
+        Raises:
+            LLMApplicationError: As `make_request_body`.
+        """
+        return self.make_request_body(request), []
+
+    def request_headers(self) -> dict[str, str]:
         """Headers that this format needs besides the configured ones, the key's header included."""
         key = self.config.get("api_key")
         return {"Authorization": f"Bearer {key}"} if key else {}

@@ -1,0 +1,265 @@
+"""One vendor's messages in neutral words, for another vendor."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..._datamodel import MediaContent, Message, ToolCall
+from .answers import encode_json, parse_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .dialect import Dialect
+
+__all__ = ["fit_call_ids", "from_anthropic", "from_openai", "goes_out_raw", "translate"]
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+_LOST_KEYS = ("reasoning_details", "extra_content", "annotations", "audio", "images")
+_LOST_BLOCKS = {"redacted_thinking": "redacted thinking", "thinking": "thinking signatures"}
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def goes_out_raw(message: Message, dialect: Dialect) -> bool:
+    """True where `raw_value` is sent unchanged: made by this dialect, or by nobody knows whom."""
+    return message.raw_value is not None and message.dialect in (None, dialect.name)
+
+
+def translate(messages: Iterable[Message], dialect: Dialect, notes: list[str]) -> list[Message]:
+    """The messages with every foreign `raw_value` in neutral words.
+
+    Args:
+        notes: Gets a sentence for whatever has no counterpart and is left out.
+    """
+    translated: list[Message] = []
+    for message in messages:
+        if message.raw_value is None or goes_out_raw(message, dialect):
+            translated.append(message)
+        else:
+            translated += _from_foreign(message, dialect, notes)
+    return translated
+
+
+def _from_foreign(message: Message, dialect: Dialect, notes: list[str]) -> list[Message]:
+    from .dialects import DIALECTS
+
+    origin = DIALECTS.get(message.dialect or "")
+    if origin is not None:
+        convert = from_anthropic if origin.format == "anthropic" else from_openai
+        found, lost = convert(message.raw_value or {})
+        notes += [f"{what} of {origin.name} left out for {dialect.name}" for what in lost]
+        return found
+    return _from_unknown(message, dialect, notes)
+
+
+def _from_unknown(message: Message, dialect: Dialect, notes: list[str]) -> list[Message]:
+    """A dialect outside the table: its own strategy translates, or the neutral fields must do."""
+    from .registry import find_format
+
+    own = find_format(message.dialect or "")
+    if own is not None:
+        return [own({"type": message.dialect}).convert_message(message)]
+    plain = message._replace(raw_value=None, dialect=None)
+    if plain.content is None and not plain.tool_calls and not plain.media:
+        notes.append(f"a message of the unknown dialect {message.dialect!r} left out")
+        return []
+    notes.append(f"a raw message of the unknown dialect {message.dialect!r} sent in plain words")
+    return [plain]
+
+
+def from_openai(raw: dict[str, Any]) -> tuple[list[Message], list[str]]:
+    """A raw message of OpenAI's format, and the names of what is left out."""
+    content, media, thought, lost = _read_parts(raw.get("content"))
+    said = next((raw[k] for k in _REASONING if isinstance(raw.get(k), str) and raw[k]), None)
+    calls = [_call(c) for c in _dicts(raw.get("tool_calls"))]
+    lost += [key for key in _LOST_KEYS if raw.get(key)]
+    lost += ["extra_content" for c in _dicts(raw.get("tool_calls")) if c.get("extra_content")]
+    refusal = raw.get("refusal")
+    message = Message(
+        role=_str(raw.get("role")) or "assistant",
+        content=content if content is not None else _str(refusal),
+        media_content=media or None,
+        reasoning_content=said or thought or None,
+        tool_call_id=_str(raw.get("tool_call_id")),
+        tool_calls=calls or None,
+    )
+    return [message], list(dict.fromkeys(lost))
+
+
+def _read_parts(content: Any) -> tuple[str | None, list[MediaContent], str, list[str]]:
+    if content is None or isinstance(content, str):
+        return content, [], "", []
+    texts: list[str] = []
+    media: list[MediaContent] = []
+    thoughts: list[str] = []
+    lost: list[str] = []
+    for part in _dicts(content):
+        kind = part.get("type")
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif kind == "thinking":
+            thoughts += [_str(t.get("text")) or "" for t in _dicts(part.get("thinking"))]
+        elif found := _openai_media(part, str(kind)):
+            media.append(found)
+        else:
+            lost.append(f"a {kind} part")
+    return "".join(texts), media, "".join(thoughts), lost
+
+
+def _openai_media(part: dict[str, Any], kind: str) -> MediaContent | None:
+    inner = part.get(kind)
+    if not isinstance(inner, dict):
+        return None
+    if kind in ("image_url", "video_url", "audio_url") and isinstance(inner.get("url"), str):
+        return MediaContent(kind.removesuffix("_url"), url=inner["url"])
+    if kind == "input_audio":
+        return _decoded("audio", inner.get("data"), f"audio/{inner.get('format')}")
+    if kind == "file" and isinstance(inner.get("file_data"), str):
+        return MediaContent("document", url=inner["file_data"])
+    return None
+
+
+def _decoded(kind: str, data: Any, mime_type: str) -> MediaContent | None:
+    try:
+        return MediaContent(kind, data=base64.b64decode(data), mime_type=mime_type)
+    except (ValueError, TypeError):
+        return None
+
+
+def _call(call: dict[str, Any]) -> ToolCall:
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {}
+    arguments = function.get("arguments")
+    text = encode_json(arguments) if isinstance(arguments, dict) else _str(arguments) or ""
+    return ToolCall(
+        _str(function.get("name")) or "", text, parse_arguments(text), _str(call.get("id"))
+    )
+
+
+def from_anthropic(raw: dict[str, Any]) -> tuple[list[Message], list[str]]:
+    """A raw turn of Anthropic's format: one message, or several where it holds tool results."""
+    role = _str(raw.get("role")) or "assistant"
+    if not isinstance(raw.get("content"), list):
+        return [Message(role=role, content=_str(raw.get("content")))], []
+    blocks = _dicts(raw["content"])
+    results = [_tool_result(b) for b in blocks if b.get("type") == "tool_result"]
+    lost = [_LOST_BLOCKS[b["type"]] for b in blocks if b.get("type") in _LOST_BLOCKS]
+    lost += [f"a {b.get('type')} block" for b in blocks if b.get("type") not in _KNOWN_BLOCKS]
+    texts = [
+        b["text"] for b in blocks if b.get("type") == "text" and isinstance(b.get("text"), str)
+    ]
+    thoughts = [b["thinking"] for b in blocks if isinstance(b.get("thinking"), str)]
+    calls = [_anthropic_call(b) for b in blocks if b.get("type") == "tool_use"]
+    media = [m for b in blocks if (m := _anthropic_media(b))]
+    rest = Message(
+        role=role,
+        content="".join(texts) or None,
+        media_content=media or None,
+        reasoning_content="".join(thoughts) or None,
+        tool_calls=calls or None,
+    )
+    has_rest = bool(texts or thoughts or calls or media) or not results
+    return results + ([rest] if has_rest else []), list(dict.fromkeys(lost))
+
+
+_KNOWN_BLOCKS = {"text", "tool_use", "tool_result", "image", "document", *_LOST_BLOCKS}
+
+
+def _tool_result(block: dict[str, Any]) -> Message:
+    content = block.get("content")
+    parts = _dicts(content)
+    texts = [p["text"] for p in parts if isinstance(p.get("text"), str)]
+    media = [m for p in parts if (m := _anthropic_media(p))]
+    text = content if isinstance(content, str) else "".join(texts)
+    return Message(
+        role="tool",
+        content=text,
+        media_content=media or None,
+        tool_call_id=_str(block.get("tool_use_id")),
+    )
+
+
+def _anthropic_call(block: dict[str, Any]) -> ToolCall:
+    arguments = block.get("input")
+    arguments = arguments if isinstance(arguments, dict) else {}
+    return ToolCall(
+        _str(block.get("name")) or "", encode_json(arguments), arguments, _str(block.get("id"))
+    )
+
+
+def _anthropic_media(block: dict[str, Any]) -> MediaContent | None:
+    kind, source = block.get("type"), block.get("source")
+    if kind not in ("image", "document") or not isinstance(source, dict):
+        return None
+    if isinstance(source.get("url"), str):
+        return MediaContent(kind, url=source["url"])
+    mime_type = _str(source.get("media_type")) or ""
+    if source.get("type") == "text":
+        return MediaContent(kind, data=str(source.get("data")).encode(), mime_type=mime_type)
+    return _decoded(kind, source.get("data"), mime_type)
+
+
+def fit_call_ids(messages: Sequence[Message], dialect: Dialect) -> list[Message]:
+    """The messages with tool-call ids that the vendor accepts; raw messages keep theirs.
+
+    Calls without an id get one; results without one answer the open calls in order.
+    """
+    raw_ids = {i for m in messages if goes_out_raw(m, dialect) for i in _raw_ids(m.raw_value)}
+    fitted: list[Message] = []
+    open_ids: list[str] = []
+    for number, message in enumerate(messages):
+        if goes_out_raw(message, dialect):
+            open_ids = _raw_ids(message.raw_value) or open_ids
+        elif message.tool_calls:
+            calls = [
+                _with_id(c, f"call_{number}_{i}", dialect) for i, c in enumerate(message.tool_calls)
+            ]
+            open_ids = [c.id or "" for c in calls]
+            message = message._replace(tool_calls=calls)
+        elif message.role == "tool":
+            message = _answering(message, open_ids, raw_ids, dialect)
+        fitted.append(message)
+    return fitted
+
+
+def _with_id(call: ToolCall, fallback: str, dialect: Dialect) -> ToolCall:
+    return call._replace(id=_fit_id(fallback if call.id is None else call.id, dialect))
+
+
+def _answering(
+    message: Message, open_ids: list[str], raw_ids: set[str], dialect: Dialect
+) -> Message:
+    call_id = message.tool_call_id
+    if call_id is None and open_ids:
+        return message._replace(tool_call_id=open_ids.pop(0))
+    if call_id is None or call_id in raw_ids:
+        return message
+    fitted = _fit_id(call_id, dialect)
+    if fitted in open_ids:
+        open_ids.remove(fitted)
+    return message._replace(tool_call_id=fitted)
+
+
+def _fit_id(call_id: str, dialect: Dialect) -> str:
+    """The id itself where the vendor takes it, else nine letters and digits made from it."""
+    if re.fullmatch(dialect.tool_id_pattern, call_id):
+        return call_id
+    number = int.from_bytes(hashlib.sha256(call_id.encode("utf-8", "replace")).digest()[:8], "big")
+    return "".join(_ALPHABET[number // 62**place % 62] for place in range(9))
+
+
+def _raw_ids(raw: Any) -> list[str]:
+    found = [c.get("id") for c in _dicts(raw.get("tool_calls"))]
+    found += [b.get("id") for b in _dicts(raw.get("content")) if b.get("type") == "tool_use"]
+    return [i for i in found if isinstance(i, str)]
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+
+def _str(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

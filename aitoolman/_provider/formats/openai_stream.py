@@ -1,0 +1,289 @@
+"""Streamed answers of OpenAI's format. A text delta is the hot path of the whole library."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from ..._datamodel import FinishReason, LLMResponseFormatError, Message
+from .answers import append_text, apply_openai_usage, decode_json, encode_json, finish_word
+from .base import StreamEvent
+from .errors import error_in, parse_error_body, request_error
+from .openai_content import merge_list, merge_value, read_content
+from .thinking import ThinkSplitter
+from .toolcalls import ToolCallCollector, read_tool_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from httpx_sse import ServerSentEvent
+
+    from ..._datamodel import LLMProviderResponse
+    from .dialect import Dialect
+
+__all__ = ["OpenAIStream", "OpenAIStreamReader"]
+
+_NOTHING = StreamEvent()
+_KEEP_ALIVES = ("", "[PING]", "PING", "KEEPALIVE", "KEEP-ALIVE", "HEARTBEAT", "[HEARTBEAT]")
+
+
+class OpenAIStream:
+    """What a stream has brought so far: the pieces of the vendor's message, field by field."""
+
+    __slots__ = ("_dialect", "content", "extras", "fields", "parts", "refused", "splitter", "tools")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self.content: list[str] | None = None
+        self.parts: list[Any] = []
+        self.fields: dict[str, list[str]] = {}
+        self.extras: dict[str, Any] = {}
+        self.tools: ToolCallCollector | None = None
+        self.refused = False
+        tags = dialect.think_tags
+        self.splitter = ThinkSplitter(opened=tags == "opened") if tags != "off" else None
+
+    def text(self, content: Any) -> tuple[str, str]:
+        """Take a delta's ``content``; give text and reasoning."""
+        if type(content) is not str:
+            self.parts += content if isinstance(content, list) else [content]
+            return read_content(content)
+        if self.content is None:
+            self.content = []
+        self.content.append(content)
+        return self.split(content)
+
+    def split(self, text: str) -> tuple[str, str]:
+        if self.splitter is None:
+            return text, ""
+        found = self.splitter.push(text)
+        if self.splitter.settled:
+            self.splitter = None
+        return found
+
+    def flush(self) -> tuple[str, str]:
+        splitter, self.splitter = self.splitter, None
+        return splitter.flush() if splitter is not None else ("", "")
+
+    def field(self, name: str, value: Any) -> str:
+        """Take a delta's reasoning or refusal."""
+        if type(value) is not str:
+            raise LLMResponseFormatError(f"{name} is {type(value).__name__}, not text")
+        self.fields.setdefault(name, []).append(value)
+        return value
+
+    def calls(self, deltas: Any) -> None:
+        if self.tools is None:
+            self.tools = ToolCallCollector(trust_index=self._dialect.tool_index == "given")
+        self.tools.push(deltas)
+
+    def message(self) -> dict[str, Any]:
+        """The assistant's message as the vendor would have written it without streaming."""
+        content = "".join(self.content) if self.content is not None else None
+        raw: dict[str, Any] = {"role": "assistant", "content": self._with_parts(content)}
+        raw |= {name: "".join(pieces) for name, pieces in self.fields.items()}
+        raw |= self.extras
+        if self.tools:
+            raw["tool_calls"] = self.tools.raw()
+        return raw
+
+    def _with_parts(self, content: str | None) -> Any:
+        if not self.parts:
+            return content
+        tail = [{"type": "text", "text": content}] if content else []
+        return merge_list([], self.parts) + tail
+
+
+class OpenAIStreamReader:
+    """Reads the events of one dialect; holds nothing of any stream."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        fields = _names(dialect.reasoning_in), _names(dialect.message_extras)
+        self._decode, self._reasoning, self._extras = _chunk_decoder(*fields)
+
+    def read(self, response: LLMProviderResponse, event: ServerSentEvent) -> StreamEvent:
+        """See `LLMFormatStrategy.parse_stream_event`."""
+        data = event.data
+        try:
+            chunk = self._decode(data)
+        except (ValueError, RecursionError):
+            chunk = self._decode_odd(response, data)
+            if type(chunk) is StreamEvent:
+                return chunk
+        if chunk.error or chunk.object == "error" or event.event == "error":
+            _raise_error(data)
+        if chunk.usage is not None or chunk.x_groq is not None:
+            self._usage(response, chunk)
+        choice = _first(chunk.choices) if chunk.choices else None
+        return self._choice(response, choice, data) if choice is not None else _NOTHING
+
+    def _choice(self, response: LLMProviderResponse, choice: Any, data: str) -> StreamEvent:
+        state = response.stream_state
+        if state is None:
+            state = response.stream_state = OpenAIStream(self._dialect)
+        text = reasoning = ""
+        delta = choice.delta
+        if delta is not None:
+            text, reasoning = self._delta(state, delta)
+        if choice.error:
+            _raise_error(data)
+        if choice.usage is not None:
+            self._usage(response, choice)
+        word = choice.finish_reason
+        if word is not None and (finish := finish_word(word)) is not None:
+            last = state.flush()
+            text, reasoning = text + last[0], reasoning + last[1]
+            response.finish_reason = finish
+            if finish == "error":
+                response.error_text = f"the vendor ended the answer with {word!r}"
+        if text:
+            append_text(response, text)
+        if reasoning:
+            response.response_reasoning += reasoning
+        if word is not None:
+            assemble(response, state, self._dialect)
+        return StreamEvent(text, reasoning)
+
+    def _delta(self, state: OpenAIStream, delta: Any) -> tuple[str, str]:
+        text = reasoning = ""
+        if delta.content is not None:
+            text, reasoning = state.text(delta.content)
+        for attr, name in self._reasoning:
+            value = getattr(delta, attr)
+            # The same reasoning may stand under two names at once: the first filled one counts.
+            if value is not None:
+                reasoning = reasoning or state.field(name, value)
+        for attr, name in self._extras:
+            value = getattr(delta, attr)
+            if value is not None:
+                state.extras[name] = merge_value(state.extras.get(name), value)
+        if delta.tool_calls:
+            state.calls(delta.tool_calls)
+        if delta.function_call:
+            state.calls([{"index": 0, "function": delta.function_call}])
+        if delta.refusal:
+            state.refused = True
+            text += state.field("refusal", delta.refusal)
+        return text, reasoning
+
+    def _usage(self, response: LLMProviderResponse, holder: Any) -> None:
+        usage = holder.usage
+        if usage is None and isinstance(holder.x_groq, dict):
+            usage = holder.x_groq.get("usage")
+        apply_openai_usage(response, usage, hidden_reasoning=self._dialect.hidden_reasoning_usage)
+
+    def _decode_odd(self, response: LLMProviderResponse, data: str) -> Any:
+        """Events that are no plain chunk: the end, keep-alives, errors, careless JSON."""
+        word = data.strip()
+        if word == "[DONE]":
+            return self._done(response)
+        if word.upper() in _KEEP_ALIVES or word.startswith(":"):
+            return _NOTHING
+        try:
+            value = decode_json(word)
+        except ValueError as exc:
+            raise LLMResponseFormatError(f"an event is no JSON: {word[:200]}") from exc
+        if error_in(value):
+            _raise_error(data)
+        try:
+            return self._decode(encode_json(value))
+        except (ValueError, RecursionError) as exc:
+            raise LLMResponseFormatError(f"an event is not understood: {exc}") from exc
+
+    def _done(self, response: LLMProviderResponse) -> StreamEvent:
+        state = response.stream_state
+        if state is None:
+            return StreamEvent(done=True)
+        text, reasoning = self.end(response)
+        return StreamEvent(text, reasoning, done=True)
+
+    def end(self, response: LLMProviderResponse) -> tuple[str, str]:
+        """Give out what was held back and write the message; again is fine."""
+        state = response.stream_state
+        if not isinstance(state, OpenAIStream):
+            return "", ""
+        text, reasoning = state.flush()
+        append_text(response, text)
+        response.response_reasoning += reasoning
+        assemble(response, state, self._dialect)
+        return text, reasoning
+
+
+def assemble(response: LLMProviderResponse, state: OpenAIStream, dialect: Dialect) -> None:
+    """Write tool calls and the assistant's message into the response."""
+    raw = state.message()
+    settle(response, raw, dialect, refused=state.refused)
+
+
+def settle(
+    response: LLMProviderResponse, raw: dict[str, Any], dialect: Dialect, *, refused: bool
+) -> None:
+    """Write the vendor's message, and what follows from it, into the response."""
+    calls = read_tool_calls(raw.get("tool_calls"))
+    response.response_tool_calls = calls
+    if calls and response.finish_reason == FinishReason.stop.value:
+        # Forced tool choice (OpenAI) and several vendors end with "stop" although tools are called.
+        response.finish_reason = FinishReason.tool_calls.value
+    if refused and response.finish_reason == FinishReason.stop.value:
+        response.finish_reason = FinishReason.content_filter.value
+        response.error_text = f"the model refused: {raw.get('refusal')}"
+    response.response_message = Message(
+        role="assistant",
+        content=response.response_text,
+        reasoning_content=response.response_reasoning or None,
+        raw_value=raw,
+        tool_calls=calls or None,
+        dialect=dialect.name,
+    )
+
+
+def _first(choices: list[Any]) -> Any:
+    """The choice with index 0; others are alternatives that nobody asked for."""
+    choice = choices[0]
+    if len(choices) == 1 and choice is not None and not choice.index:
+        return choice
+    return next((c for c in choices if c is not None and not c.index), None)
+
+
+def _raise_error(data: str) -> NoReturn:
+    raise request_error(parse_error_body(200, data))
+
+
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(n for n in dict.fromkeys(names) if n not in _OWN)
+
+
+_OWN = ("content", "refusal", "tool_calls", "function_call")
+
+
+@functools.lru_cache(maxsize=64)
+def _chunk_decoder(
+    reasoning: tuple[str, ...], extras: tuple[str, ...]
+) -> tuple[Callable[[str], Any], tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """A decoder that reads only what is needed of a chunk, and (attribute, JSON name) pairs.
+
+    msgspec skips all other fields unread; untyped decoding costs three times as much.
+    """
+    reasoning_attrs = tuple((f"r{i}", name) for i, name in enumerate(reasoning))
+    extra_attrs = tuple((f"x{i}", name) for i, name in enumerate(extras))
+    names = [*_OWN, *(attr for attr, _ in reasoning_attrs + extra_attrs)]
+    delta = msgspec.defstruct(
+        "Delta", [(name, Any, None) for name in names], rename=dict(reasoning_attrs + extra_attrs),
+        gc=False,
+    )  # fmt: skip
+    choice = msgspec.defstruct(
+        "Choice",
+        [("delta", delta | None, None), ("finish_reason", Any, None), ("index", Any, 0),
+         ("usage", Any, None), ("error", Any, None)],
+        gc=False,
+    )  # fmt: skip
+    chunk = msgspec.defstruct(
+        "Chunk",
+        [("choices", list[choice | None] | None, None), ("usage", Any, None),  # type: ignore[valid-type]
+         ("error", Any, None), ("object", Any, None), ("x_groq", Any, None)],
+        gc=False,
+    )  # fmt: skip
+    return msgspec.json.Decoder(chunk).decode, reasoning_attrs, extra_attrs
