@@ -27,6 +27,7 @@ LAYERS = [
     ["_config"],
     ["_secrets", "postprocess"],
     ["_datamodel"],
+    ["_parsing"],
     ["_loops", "_sync"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,166 @@
+"""Where in a text JSON begins and ends, whole or broken.
+
+Everything here takes time linear in the text, whatever the text: regular expressions never run
+over the same stretch twice, and decoding attempts that fail are paid from a fixed allowance.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BROKEN", "Allowance", "Piece", "decode_whole", "find_pieces", "find_regions"]
+
+BROKEN: Any = object()
+"""The value of a piece that looks like JSON but needs repair."""
+
+_OPENING = re.compile(r"[{\[]")
+_KEY = r"""(?:"(?:[^"\\]|\\.){0,300}"|'(?:[^'\\]|\\.){0,300}'|“[^”]{0,300}”)\s*:"""
+_LIKELY = re.compile(rf"(?:\[\s*)*+\{{\s*{_KEY}", re.DOTALL)
+_POSSIBLE = re.compile(
+    r"""\{\s*[^\W\d]\w{0,99}\s*:|\[\s*(?:["'“\[{\d]|-\d|(?:true|false|null)\b)""", re.IGNORECASE
+)
+_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
+_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+-]*)[ \t]*\r?\n")
+_TAG = re.compile(r"<(response|answer|output|result|json)>", re.IGNORECASE)
+_OPENING_OF = {"}": "{", "]": "["}
+
+
+class Piece(NamedTuple):
+    """One outermost value in a text."""
+
+    start: int
+    end: int
+    value: Any
+    likely: bool = True
+    """False for what may be prose: ``{x:.2f}``, ``[1, two]``."""
+    exact: bool = True
+    """False where the value is not what strict JSON says."""
+
+
+class Allowance:
+    """How many more characters may be looked at in vain."""
+
+    def __init__(self, length: int) -> None:
+        self.left = 100_000 + 20 * length
+
+    def spend(self, characters: int) -> None:
+        self.left -= characters + 1
+
+
+def decode_whole(text: str) -> Any:
+    """The value of a text that is JSON and nothing else, or BROKEN."""
+    constants: list[str] = []
+    try:
+        value = json.loads(text, parse_constant=constants.append)
+    except json.JSONDecodeError:
+        return BROKEN
+    except RecursionError:
+        raise too_deep() from None
+    return BROKEN if constants else value
+
+
+def too_deep() -> ValueError:
+    """The error for JSON that no reasonable answer holds."""
+    return ValueError("the JSON is nested too deeply to be read")
+
+
+def find_pieces(text: str, allowance: Allowance) -> Iterator[Piece]:
+    """The outermost values in `text`, in order, none inside another.
+
+    Raises:
+        ValueError: Something is nested too deeply, or a number has thousands of digits.
+    """
+    at = 0
+    while allowance.left > 0 and (opening := _OPENING.search(text, at)):
+        piece = _piece_at(text, opening.start(), allowance)
+        at = piece.end if piece else opening.end()
+        if piece:
+            yield piece
+
+
+def _piece_at(text: str, start: int, allowance: Allowance) -> Piece | None:
+    for strict in (True, False):  # False lets raw line breaks stand inside strings
+        constants: list[str] = []
+        decoder = json.JSONDecoder(strict=strict, parse_constant=constants.append)
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except json.JSONDecodeError as exc:
+            error = exc
+            allowance.spend(exc.pos - start)
+        except RecursionError:
+            raise too_deep() from None
+        else:
+            return Piece(start, end, value, exact=strict and not constants)
+    return _broken_piece(text, start, error, allowance)
+
+
+def _broken_piece(
+    text: str, start: int, error: json.JSONDecodeError, allowance: Allowance
+) -> Piece | None:
+    likely = _LIKELY.match(text, start) is not None
+    if not likely and not _POSSIBLE.match(text, start):
+        return None
+    end = _closing(text, start, allowance)
+    if end is None and not (likely or _is_cut_off(text, start, error)):
+        return None
+    return Piece(start, end or len(text), BROKEN, likely, exact=False)
+
+
+def _is_cut_off(text: str, start: int, error: json.JSONDecodeError) -> bool:
+    """Whether the text just ends, as ``[1, 2`` does and the interval ``[0, 1) is`` does not."""
+    return (
+        text[start] == "{"
+        or error.pos >= len(text.rstrip())
+        or error.msg.startswith("Unterminated string")
+    )
+
+
+def _closing(text: str, start: int, allowance: Allowance) -> int | None:
+    """The end of the value that opens at `start`; a bracket forgotten inside it is overlooked."""
+    opened: list[str] = []
+    for token in _BRACKETS.finditer(text, start):
+        bracket = token[0]
+        if bracket in "{[":
+            opened.append(bracket)
+        elif (opening := _OPENING_OF.get(bracket)) and opening in opened[-50:]:
+            while opened.pop() != opening:
+                pass
+            if not opened:
+                allowance.spend(token.end() - start)
+                return token.end()
+    allowance.spend(len(text) - start)
+    return None
+
+
+def find_regions(text: str) -> list[tuple[int, int]]:
+    """Start and end of what is marked as the answer: JSON fences, other fences, known tags."""
+    fences = list(_fences(text))
+    labelled = [span for label, span in fences if label.startswith("json")]
+    plain = [span for label, span in fences if not label]
+    return [*labelled, *_tag_contents(text), *plain]
+
+
+def _fences(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    at = 0
+    while opening := _FENCE.search(text, at):
+        start, marks = opening.end(), opening[1]
+        end = text.find("\n" + marks, start - 1)
+        end = text.find(marks, start) if end < 0 else max(end, start)
+        end = len(text) if end < 0 else end
+        yield opening[2].lower(), (start, end)
+        at = end + len(marks) + 1
+
+
+def _tag_contents(text: str) -> Iterator[tuple[int, int]]:
+    at = 0
+    while tag := _TAG.search(text, at):
+        end = text.find(f"</{tag[1]}>", tag.end())
+        again = text.find(tag[0], tag.end(), end if end >= 0 else len(text))
+        if again < 0:  # else the first was a mention of the tag
+            yield tag.end(), end if end >= 0 else len(text)
+        at = tag.end()
