@@ -9,20 +9,48 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-__all__ = ["MASK", "Redactor", "is_secret_name", "mask", "mask_headers", "mask_tree", "mask_url", "url_secrets"]
+__all__ = [
+    "MASK",
+    "Redactor",
+    "is_secret_name",
+    "mask",
+    "mask_headers",
+    "mask_tree",
+    "mask_url",
+    "url_secrets",
+]
 
 MASK = "***"
 
-_SECRET_WORDS = frozenset(
-    "apikey auth authorization bearer cookie credential credentials key passphrase passwd password"
-    " pwd secret secrets session sig signature token".split()
+_SECRET_WORD = re.compile(
+    r"auth|authorization|bearer|cookies?|credentials?|passphrase|passwd|pwd|secrets|session"
+    r"|sig|signature|.*(?:key|token|secret|password)"
 )
 _OPEN_HEADERS = frozenset(
-    "accept accept-encoding accept-language anthropic-beta anthropic-version cache-control"
-    " connection content-encoding content-length content-type date http-referer openai-beta"
-    " openai-version retry-after retry-after-ms server transfer-encoding user-agent x-title".split()
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "anthropic-beta",
+        "anthropic-version",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "http-referer",
+        "openai-beta",
+        "openai-version",
+        "retry-after",
+        "retry-after-ms",
+        "server",
+        "transfer-encoding",
+        "user-agent",
+        "x-title",
+    }
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _REFERENCE = re.compile(r"(?:[A-Za-z]+ )?\$\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -35,18 +63,18 @@ _KEY_SHAPE = re.compile(
     r"|(?i:(?<=bearer )|(?<=basic ))(?!\$\{)\S{4,}"
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
-_QUERY_PAIR = re.compile(r"([?&;])([^=&;#]+)=([^&;#]*)")
-_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+_QUERY_PAIR = re.compile(r"([?&;#])([^=&;#]+)=([^&;#]*)")
+# A password may hold a slash that should have been encoded; a path may hold an @ (host:80/@x).
+_USERINFO = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:]*:(?!\d+/)[^?#\s]*@)")
 
 
 def is_secret_name(name: object) -> bool:
     """True where a key of this name usually holds a secret (``api_key``, not ``max_tokens``)."""
-    words = [word.lower() for word in _WORD.findall(str(name))]
-    return not _SECRET_WORDS.isdisjoint(words) or "apikey" in "".join(words)
+    return any(_SECRET_WORD.fullmatch(word.lower()) for word in _WORD.findall(str(name)))
 
 
 def mask(value: object) -> str:
-    """``***`` for any value; a bare reference such as ``Bearer ${KEY}`` says where it comes from."""
+    """``***`` for any value; a mere reference (``Bearer ${KEY}``) stays, as it shows nothing."""
     text = value if isinstance(value, str) else ""
     return text if _REFERENCE.fullmatch(text) else MASK
 
@@ -54,7 +82,7 @@ def mask(value: object) -> str:
 def mask_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """A copy in which only headers known to be harmless keep their value."""
     return {
-        name: value if str(name).lower() in _OPEN_HEADERS else mask(value)
+        name: mask_tree(value) if str(name).lower() in _OPEN_HEADERS else mask(value)
         for name, value in headers.items()
     }
 
@@ -66,7 +94,7 @@ def mask_url(url: str) -> str:
 
 def _mask_pair(match: re.Match[str]) -> str:
     separator, name, value = match.groups()
-    return f"{separator}{name}={mask(value) if is_secret_name(name) else value}"
+    return f"{separator}{name}={mask(value) if is_secret_name(unquote(name)) else value}"
 
 
 def mask_tree(value: Any, *, name: object = "", hidden: bool = False) -> Any:

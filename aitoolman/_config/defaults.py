@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# [default] and [api."name"]: times in seconds
+# Requests: [default] and [api."name"], times in seconds
 TIMEOUT = 600.0
 MAX_RETRIES = 3
 PARALLEL = 1
@@ -16,12 +16,12 @@ ADAPTIVE = True
 API_TYPE = "openai"
 BUILTIN_TYPES = ("openai", "anthropic", "llamacpp")
 
-# [api."name"] of type "llamacpp"
+# The embedded model (type "llamacpp"), in [api."name"]
 N_CTX = 4096
 N_THREADS = 1
 N_PARALLEL = 1
 
-# [server]
+# The service: [server]
 ROUTER_ENDPOINT = "tcp://*:5555"
 PUB_ENDPOINT = "tcp://*:5556"
 PUB_EVENT_TYPE = "bind"
@@ -29,12 +29,12 @@ AUDIT = "full"
 INSECURE = False
 ON_SERVER_RESTART = "resend"
 
-# [ledger]
+# The ledger: [ledger]
 LEDGER_MODE = "off"
 LEDGER_RETENTION = "full"
 LEDGER_PATH = ".aitoolman/ledger.db"
 
-# [module_default] and [module."name"]
+# Modules: [module_default] and [module."name"]
 STREAM = False
 OUTPUT_CHANNEL = "stdout"
 REASONING_CHANNEL = "reasoning"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,8 +16,11 @@ from .variables import Substitution
 
 __all__ = ["ModelEntry", "Price", "ResolvedEntry"]
 
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
 _STRINGS = ("url", "model", "api_key", "type", "dialect", "headers", "body_options", "quirks")
+_PLAIN = (
+    *("url", "model", "api_key", "type", "dialect", "timeout", "max_retries", "parallel"),
+    *("retry_duration", "retry_factor", "max_wait", "rpm", "tpm", "adaptive", "cooldown"),
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -79,6 +81,7 @@ class ModelEntry:
         config = _settings(self)
         for key in _STRINGS:
             config[key] = self._apply(run, key, config[key])
+        config["api_key"] = config["api_key"] or None
         config |= {key: run.apply(value, self._path(key)) for key, value in self.extra.items()}
         problems = run.problems or list(self._check_resolved(config))
         if problems:
@@ -96,9 +99,19 @@ class ModelEntry:
         top, dot, header = key.partition(".")
         return child(child(table, top), header) if dot else child(table, top)
 
+    def _outside(self, run: Substitution) -> list[str]:
+        """What variables brought in, but for names that every message shows."""
+        shown = {self._path(key) for key in ("model", "type", "dialect", "path")}
+        return [value for path, value in run.used if path not in shown]
+
     def _check_resolved(self, config: Mapping[str, Any]) -> Iterator[ConfigProblem]:
         if config["url"] is not None and (wrong := url_problem(config["url"])):
             yield ConfigProblem(self._path("url"), f"{wrong}, once its variables are put in")
+        elif config["url"] is None and config["type"] != "llamacpp":
+            yield ConfigProblem(self._path("url"), 'is missing; only type = "llamacpp" needs none')
+        for key in ("model", "type"):
+            if not config[key].strip():
+                yield ConfigProblem(self._path(key), "is empty, once its variables are put in")
         for name, value in config["headers"].items():
             if _CONTROL.search(value):
                 message = "holds a line break or control character, once its variables are put in"
@@ -131,9 +144,7 @@ class ResolvedEntry:
 
 def _settings(entry: ModelEntry) -> dict[str, Any]:
     """The entry as one table, in the words of the file."""
-    plain = ("url", "model", "api_key", "type", "dialect", "timeout", "max_retries", "parallel")
-    plain += ("retry_duration", "retry_factor", "max_wait", "rpm", "tpm", "adaptive", "cooldown")
-    settings: dict[str, Any] = {key: getattr(entry, key) for key in plain}
+    settings: dict[str, Any] = {key: getattr(entry, key) for key in _PLAIN}
     settings["headers"] = dict(entry.headers)
     settings["body_options"] = dict(entry.body_options)
     settings["quirks"] = dict(entry.dialect_options)
@@ -150,11 +161,11 @@ def _resolved(entry: ModelEntry, config: dict[str, Any], run: Substitution) -> R
         headers=config["headers"],
         body_options=config["body_options"],
         config=config,
-        secrets=tuple(dict.fromkeys(_secrets(config, run))),
+        secrets=tuple(dict.fromkeys(_secrets(config, entry._outside(run)))),
     )
 
 
-def _secrets(config: Mapping[str, Any], run: Substitution) -> Iterator[str]:
+def _secrets(config: Mapping[str, Any], outside: Iterable[str]) -> Iterator[str]:
     if config["api_key"]:
         yield config["api_key"]
     masked = mask_headers(config["headers"])
@@ -163,34 +174,21 @@ def _secrets(config: Mapping[str, Any], run: Substitution) -> Iterator[str]:
     yield from _named_secrets(config["quirks"])
     if config["url"]:
         yield from url_secrets(config["url"])
-    yield from _variable_secrets(config, run)
+    # A host must be readable in messages, and an address has its secrets taken out above.
+    host = urlsplit(config["url"] or "").netloc.rpartition("@")[2]
+    yield from (value for value in outside if value not in host and "://" not in value)
 
 
-def _named_secrets(value: Any, *, hidden: bool = False) -> Iterator[str]:
+def _named_secrets(value: Any, name: object = "") -> Iterator[str]:
+    """Texts under a telling name; short ones are words of a schema rather than secrets."""
     if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _named_secrets(item, hidden=hidden or is_secret_name(name))
+        for key, item in value.items():
+            yield from _named_secrets(item, key)
     elif isinstance(value, list):
         for item in value:
-            yield from _named_secrets(item, hidden=hidden)
-    elif hidden and isinstance(value, str):
+            yield from _named_secrets(item, name)
+    elif isinstance(value, str) and len(value) >= 8 and is_secret_name(name):
         yield value
-
-
-def _variable_secrets(config: Mapping[str, Any], run: Substitution) -> Iterator[str]:
-    """What came from outside, unless it is a thing one must be able to read: a model, a host."""
-    open_text = _readable(config)
-    for path, value in run.used:
-        if not path.endswith((".model", ".type", ".dialect", ".path")) and value not in open_text:
-            yield value
-
-
-def _readable(config: Mapping[str, Any]) -> str:
-    """What every message may show: model names, and the address up to its path."""
-    parts = urlsplit(config["url"] or "")
-    address = f"{parts.scheme}://{parts.hostname or ''}:{parts.port or ''}{parts.path}"
-    plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return "\n".join((config["model"], address, plain))
 
 
 def url_problem(url: str) -> str | None:

@@ -45,6 +45,7 @@ __all__ = [
 PROVIDER_TABLES = ("server", "default", "model_alias", "api", "ledger")
 PROMPT_TABLES = ("model_alias", "module_default", "module", "template", "tools")
 
+_ENDPOINT = re.compile(r"tcp://\S+:(?:\d{1,5}|\*)|(?:ipc|inproc)://\S.*")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -79,7 +80,15 @@ def _alias(value: Any, path: str) -> Iterator[ConfigProblem]:
         yield ConfigProblem(path, message)
 
 
+def _endpoint(value: Any, path: str) -> Iterator[ConfigProblem]:
+    """An address that ZeroMQ can bind or connect."""
+    yield from name_text(value, path)
+    if isinstance(value, str) and not has_reference(value) and not _ENDPOINT.fullmatch(value):
+        yield ConfigProblem(path, "must be an address such as tcp://127.0.0.1:5555 or ipc://path")
+
+
 _name = with_variables(name_text)
+_address = with_variables(_endpoint)
 _positive = number(0, above=True)
 _amount = number(0)
 
@@ -129,24 +138,23 @@ TOKEN_KEYS: dict[str, Key] = {
 }
 
 SERVER_KEYS: dict[str, Key] = {
-    "zmq_router_rpc": Key(_name),
-    "zmq_pub_event": Key(_name),
+    "zmq_router_rpc": Key(_address),
+    "zmq_pub_event": Key(_address),
     "zmq_pub_event_type": Key(with_variables(one_of("bind", "connect")), defaults.PUB_EVENT_TYPE),
     "zmq_auth_token": Key(_name),
     "tokens": Key(tables_of(TOKEN_KEYS), {}),
     "audit": Key(with_variables(one_of("full", "metadata")), defaults.AUDIT),
     "insecure": Key(boolean, defaults.INSECURE),
-    "on_server_restart": Key(
-        with_variables(one_of("resend", "fail")), defaults.ON_SERVER_RESTART
-    ),
+    "on_server_restart": Key(with_variables(one_of("resend", "fail")), defaults.ON_SERVER_RESTART),
 }
 
 LEDGER_KEYS: dict[str, Key] = {
     "mode": Key(
-        one_of("off", "record", "read_write", "refresh", "replay"), defaults.LEDGER_MODE
+        with_variables(one_of("off", "record", "read_write", "refresh", "replay")),
+        defaults.LEDGER_MODE,
     ),
     "path": Key(_name),
-    "retention": Key(one_of("full", "metadata"), defaults.LEDGER_RETENTION),
+    "retention": Key(with_variables(one_of("full", "metadata")), defaults.LEDGER_RETENTION),
 }
 
 ALIAS = Key(with_variables(_alias))

@@ -44,7 +44,7 @@ def check_tables(
         raise LLMConfigError([ConfigProblem("configuration", message)], file)
     found = config_kind(config)
     if found is not None and found != wanted:
-        message = f"this is a {found} file, which goes to {_WHERE[found]}; a {wanted} file is wanted"
+        message = f"this is a {found} file, for {_WHERE[found]}; a {wanted} file is wanted here"
         tables_found = ", ".join(f"[{name}]" for name in config if name in _OWN[found])
         raise LLMConfigError([ConfigProblem(tables_found, message)], file)
     problems += [_unknown(name, tables) for name in config if name not in tables]

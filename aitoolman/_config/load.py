@@ -14,6 +14,9 @@ from .._secrets import mask_tree
 
 __all__ = ["Config", "Table", "load_config", "load_config_str"]
 
+MAX_DEPTH = 100
+"""Tables and lists inside one another; what is deeper than this is no configuration."""
+
 
 class Table(dict[str, Any]):
     """A TOML table: a dict whose repr masks secrets, whatever table of a file it is."""
@@ -89,6 +92,7 @@ def _parse(text: str, path: Path | None) -> Config:
         return Config(_tables(tomllib.loads(text.replace("\r\n", "\n"))), path)
     except tomllib.TOMLDecodeError as exc:
         message, where = _split_position(str(exc))
+        where = where or f"end of document, line {len(text.splitlines())}"
         raise _syntax_error(path, where, message) from None
     except RecursionError:
         raise _syntax_error(path, "document", "nested too deeply") from None
@@ -98,8 +102,9 @@ def _parse(text: str, path: Path | None) -> Config:
 
 
 def _split_position(message: str) -> tuple[str, str]:
-    match = re.search(r"(.*) \(at (line \d+, column \d+|end of document)\)", message, re.DOTALL)
-    return (match.group(1), match.group(2)) if match else (message, "document")
+    """What tomllib says, and its line and column where the text goes on after the mistake."""
+    match = re.fullmatch(r"(.*) \(at (?:(line \d+, column \d+)|.*)\)", message, re.DOTALL)
+    return (match.group(1), match.group(2) or "") if match else (message, "")
 
 
 def _syntax_error(path: Path | None, where: str, message: str) -> LLMConfigError:
@@ -107,10 +112,12 @@ def _syntax_error(path: Path | None, where: str, message: str) -> LLMConfigError
     return LLMConfigError([problem], str(path) if path else None)
 
 
-def _tables(value: Any, name: str = "") -> Any:
+def _tables(value: Any, name: str = "", depth: int = 0) -> Any:
     """The parsed document with every table, at any depth, made one that masks its secrets."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, dict):
-        return Table({key: _tables(item, key) for key, item in value.items()}, name)
+        return Table({key: _tables(v, key, depth + 1) for key, v in value.items()}, name)
     if isinstance(value, list):
-        return [_tables(item, name) for item in value]
+        return [_tables(item, name, depth + 1) for item in value]
     return value

@@ -20,14 +20,21 @@ _KINDS = {
 
 def child(path: str, name: object) -> str:
     """The path of a key below `path`, quoted where TOML wants it."""
-    text = str(name)
-    part = text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    part = name if isinstance(name, str) and _BARE.fullmatch(name) else _quote(name)
     return f"{path}.{part}" if path else part
 
 
 def quoted(path: str, name: object) -> str:
     """The path of a table whose name the user chose: ``api."GPT-4"``."""
-    return f"{path}.{json.dumps(str(name), ensure_ascii=False)}"
+    return f"{path}.{_quote(name)}"
+
+
+def _quote(name: object) -> str:
+    """A name in double quotes, printable whatever it holds; what is no string shows its type."""
+    if not isinstance(name, str):
+        return f"<{type(name).__name__}>"
+    printable = name.encode("utf-8", "backslashreplace").decode()
+    return json.dumps(printable, ensure_ascii=False)
 
 
 def kind(value: object) -> str:

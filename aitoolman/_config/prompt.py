@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._datamodel import ConfigProblem, LLMConfigError, did_you_mean
 from .keys import PROMPT_TABLES
@@ -16,9 +16,8 @@ from .rules import Key, check_table, copied, name_text, text
 __all__ = ["Example", "ModuleConfig", "PromptConfig"]
 
 
-@dataclass(frozen=True)
-class Example:
-    """One few-shot turn: what the user says (text, or variables of the user template), the answer."""
+class Example(NamedTuple):
+    """One few-shot turn; `user` is text, or the variables of the user template."""
 
     user: str | Mapping[str, Any]
     assistant: str
@@ -120,7 +119,7 @@ class PromptConfig:
         found = list(GLOBAL_TOOLS(tools, "tools"))
         problems += found
         # A tool with a mistake still counts as defined, so that one mistake gives one message.
-        return copied(tools) if not found else dict.fromkeys(_names(tools), {})
+        return {name: {} for name in _names(tools)} if found else copied(tools)
 
     def _fill_modules(self, tables: Any, problems: list[ConfigProblem]) -> None:
         if not isinstance(tables, Mapping):
@@ -158,7 +157,8 @@ class PromptConfig:
             post_processor=values["post_processor"] or None,
             options=copied(values["options"]),
             examples=tuple(Example(**example) for example in values.get("examples", ())),
-            tools={name: copied(tool or self.tools[name]) for name, tool in values["tools"].items()},
+            # A missing global tool was reported with [module_default], and nothing is built then.
+            tools={n: copied(t or self.tools.get(n, {})) for n, t in values["tools"].items()},
             **{key: values.get(key, MODULE_KEYS[key].default) for key in plain},
         )
 

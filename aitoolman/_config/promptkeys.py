@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._datamodel import ConfigProblem
+from .._datamodel import ConfigProblem, did_you_mean
 from . import defaults
 from .paths import child, kind, quoted
 from .rules import (
@@ -43,14 +43,26 @@ def _list(value: Any, path: str) -> Iterator[ConfigProblem]:
         yield ConfigProblem(path, f"must be a list, not {kind(value)}")
 
 
+def _required(value: Any, path: str) -> Iterator[ConfigProblem]:
+    """True or false for the parameter itself; a list belongs to a nested object's schema."""
+    yield from (_list if isinstance(value, (list, tuple)) else boolean)(value, path)
+
+
+_SCHEMA_WORDS = (
+    *("additionalProperties", "allOf", "anyOf", "const", "examples", "exclusiveMaximum"),
+    *("exclusiveMinimum", "format", "maxItems", "maxLength", "maximum", "minItems", "minLength"),
+    *("minimum", "multipleOf", "nullable", "oneOf", "pattern", "title", "uniqueItems"),
+)
+
 PARAM_KEYS: dict[str, Key] = {
     "type": Key(_param_type),
     "description": Key(text),
-    "required": Key(boolean),
+    "required": Key(_required, False),
     "enum": Key(_list),
     "items": Key(json_table),
     "properties": Key(json_table),
     "default": Key(json_value),
+    **dict.fromkeys(_SCHEMA_WORDS, Key(json_value)),
 }
 
 
@@ -76,8 +88,10 @@ TOOL_KEYS: dict[str, Key] = {
     "description": Key(text, ""),
     "param": Key(_params),
     "parameters": Key(json_table),
+    "input_schema": Key(json_table),
     "strict": Key(boolean),
 }
+_ARGUMENTS = ("param", "parameters", "input_schema")
 
 
 def _tools(value: Any, path: str) -> Iterator[ConfigProblem]:
@@ -90,10 +104,28 @@ def _tools(value: Any, path: str) -> Iterator[ConfigProblem]:
 
 
 def _tool(item: Any, path: str) -> Iterator[ConfigProblem]:
-    yield from table(TOOL_KEYS)(item, path)
-    if isinstance(item, Mapping) and "param" in item and "parameters" in item:
-        message = "stands beside `param`; a tool has one of the two"
-        yield ConfigProblem(child(path, "parameters"), message)
+    if not isinstance(item, Mapping):
+        yield ConfigProblem(path, f"must be a table, not {kind(item)}")
+        return
+    yield from table(TOOL_KEYS | _vendor_keys(item))(item, path)
+    given = [name for name in _ARGUMENTS if name in item]
+    for name in given[1:]:
+        message = f"stands beside `{given[0]}`; a tool describes its arguments once"
+        yield ConfigProblem(child(path, name), message)
+
+
+def _vendor_keys(item: Mapping[str, Any]) -> dict[str, Key]:
+    """Keys of a vendor's own (``cache_control`` ...), which go out as they are.
+
+    What looks like a slip of a known key is none of them.
+    """
+    return {name: Key(json_value) for name in item if not _is_slip(name)}
+
+
+def _is_slip(name: object) -> bool:
+    if not isinstance(name, str) or name in TOOL_KEYS:
+        return True
+    return did_you_mean(name, TOOL_KEYS).startswith("did you mean")
 
 
 TEMPLATE_KEYS: dict[str, Key] = {"user": Key(text, required=True), "system": Key(text)}

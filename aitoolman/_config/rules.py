@@ -1,4 +1,4 @@
-"""What a value may be. A rule looks at one value and yields its problems; `check_table` applies them.
+"""What a value may be: a rule looks at one value and yields its problems.
 
 No message shows a text from the file, except where the allowed ones are few names: any value
 could be a key pasted into the wrong line.
@@ -48,11 +48,13 @@ def check_table(
 def _check_key(
     name: Any, value: Any, keys: Mapping[str, Key], path: str
 ) -> Iterator[ConfigProblem]:
+    where = child(path, name)
     if name in keys:
-        yield from keys[name].rule(value, child(path, name))
+        yield from keys[name].rule(value, where)
+    elif isinstance(name, str):
+        yield ConfigProblem(where, f"unknown key; {did_you_mean(name, keys)}")
     else:
-        hint = did_you_mean(str(name), keys)
-        yield ConfigProblem(child(path, name), f"unknown key; {hint}")
+        yield ConfigProblem(where, f"must be a string to be a key, not {kind(name)}")
 
 
 def _missing(
@@ -207,7 +209,7 @@ def names(value: Any, path: str) -> Iterator[ConfigProblem]:
         return
     for index, item in enumerate(value):
         yield from name_text(item, f"{path}[{index}]")
-        if item in value[:index]:
+        if isinstance(item, str) and item in (v for v in value[:index] if isinstance(v, str)):
             yield ConfigProblem(f"{path}[{index}]", "names the same entry again")
 
 
@@ -221,6 +223,7 @@ def tables_of(keys: Mapping[str, Key]) -> Rule:
         for name, item in value.items():
             problems: list[ConfigProblem] = []
             check_table(item, keys, quoted(path, name), problems)
+            yield from name_text(name, quoted(path, name))
             yield from problems
 
     return rule
