@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import postprocess as postprocess
     from ._application.app import LLMApplication as LLMApplication
+    from ._application.tasks import LLMTask as LLMTask
+    from ._application.tasks import Task as Task
+    from ._application.tasks import TaskStatus as TaskStatus
+    from ._application.workflow import LLMWorkflow as LLMWorkflow
     from ._config import load_config as load_config
     from ._config import load_config_str as load_config_str
     from ._connect import connect as connect
@@ -98,6 +102,7 @@ if TYPE_CHECKING:
     from ._datamodel import (
         ToolCall as ToolCall,
     )
+    from ._ledger.client import LLMLedgerClient as LLMLedgerClient
     from ._provider.formats import (
         AnthropicFormat as AnthropicFormat,
     )
@@ -132,6 +137,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "_application.app": ["LLMApplication"],
+    "_application.tasks": ["LLMTask", "Task", "TaskStatus"],
+    "_application.workflow": ["LLMWorkflow"],
     "_config": ["load_config", "load_config_str"],
     "_connect": ["connect"],
     "_datamodel": [
@@ -163,6 +170,7 @@ _PUBLIC = {
         "TaskDependencyError",
         "ToolCall",
     ],
+    "_ledger.client": ["LLMLedgerClient"],
     "_provider.formats": [
         "AnthropicFormat",
         "LLMFormatStrategy",

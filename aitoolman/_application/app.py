@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .._transport.channels import Channel
     from .._transport.client import LLMClient
     from .modules import ModuleSet
+    from .workflow import LLMWorkflow
 
 __all__ = ["ApplicationFactory", "LLMApplication"]
 
@@ -197,6 +198,24 @@ class LLMApplication:
         """
         self._modules.add(name, table)
         return self[name]
+
+    def workflow(self, **options: Any) -> LLMWorkflow:
+        """A workflow with this application's client, modules (live), processors, channels and vars.
+
+        Args:
+            options: ``max_parallel_tasks`` and ``history``, see `LLMWorkflow`.
+        """
+        from .workflow import LLMWorkflow
+
+        self._children = getattr(self, "_children", 0) + 1
+        flow = LLMWorkflow(
+            self.client,
+            self._modules,
+            context_id=f"{self.context_id}/{self._children}",
+            **options,
+        )
+        flow.processors, flow.channels, flow.vars = self.processors, self.channels, self.vars
+        return flow
 
     async def audit_event(self, event_type: str, **kwargs: Any) -> None:
         """Record a business event with the client."""
