@@ -119,7 +119,7 @@ class LLMFormatStrategy(abc.ABC):
         response.stream_state = None
 
     def parse_error(self, status: int, body: str) -> VendorError:
-        """What an error answer says; the default finds the usual ``{"error": {"message": ...}}``."""
+        """What an error answer says; the default understands the usual forms."""
         from .errors import parse_error_body
 
         return parse_error_body(status, body)

@@ -31,8 +31,7 @@ def goes_out_raw(message: Message, dialect: Dialect) -> bool:
 def translate(messages: Iterable[Message], dialect: Dialect, notes: list[str]) -> list[Message]:
     """The messages with every foreign `raw_value` in neutral words.
 
-    Args:
-        notes: Gets a sentence for whatever has no counterpart and is left out.
+    `notes` gets a sentence for whatever has no counterpart and is left out.
     """
     translated: list[Message] = []
     for message in messages:

@@ -58,20 +58,20 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DOCS = {
-    "reasoning_in": "message and delta fields that may carry reasoning; the first filled one counts",
+    "reasoning_in": "fields that may carry reasoning; the first filled one counts",
     "reasoning_out": "field that carries reasoning back; `thinking_part` puts it into the content",
     "send_reasoning": "whether earlier reasoning `must`, `may` or `must_not` be sent back",
-    "think_tags": "`<think>` left in the text: `off` (never there), `leading` (split where the answer "
-    "begins with it), `opened` (the answer begins inside it, the opening tag is missing)",
-    "tool_index": "`given`: a tool-call delta's `index` says which call it belongs to; `guess`: it may "
-    "be missing or repeated, so ids, names and finished arguments decide",
+    "think_tags": "`<think>` left in the text: `off` (never there), `leading` (split where the "
+    "answer begins with it), `opened` (the answer begins inside it, the opening tag is missing)",
+    "tool_index": "`given`: the `index` of a tool-call delta says which call it belongs to; "
+    "`guess`: it may be missing or repeated, so ids, names and finished arguments decide",
     "stream_usage": "whether a streamed request carries `stream_options.include_usage`",
     "max_tokens_field": "the token limit's name; `any`: both are understood and go out as given",
     "default_max_tokens": "the token limit sent where the request names none",
     "renamed_fields": "request fields that this vendor calls otherwise",
     "refused_fields": "request fields that the vendor refuses; left out with a note",
-    "stream_only_fields": "request fields accepted in streams only: `true` becomes `false`, any other "
-    "value is left out, with a note",
+    "stream_only_fields": "request fields accepted in streams only: else `true` becomes `false`, "
+    "any other value is left out, with a note",
     "null_lists": "lists that the vendor sends as `null` (always understood)",
     "system_roles": "roles understood for system messages; another one becomes the first of these",
     "message_extras": "vendor-only message fields that a stream collects, so that they go back",

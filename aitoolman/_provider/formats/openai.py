@@ -89,9 +89,9 @@ class OpenAICompatibleFormat(LLMFormatStrategy):
                 fields["tool_choice"] = _tool_choice(fields["tool_choice"])
             return
         # Vendors refuse an empty list, and a choice without tools.
-        for name in ("tool_choice", "parallel_tool_calls"):
-            if fields.pop(name, None) is not None:
-                notes.append(f"option {name!r} left out: the request has no tools")
+        choices = ("tool_choice", "parallel_tool_calls")
+        dropped = [name for name in choices if fields.pop(name, None) is not None]
+        notes += [f"option {name!r} left out: the request has no tools" for name in dropped]
 
     def _add_stream(self, fields: dict[str, Any], stream: bool) -> None:
         if not stream:

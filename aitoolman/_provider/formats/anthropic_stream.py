@@ -1,0 +1,273 @@
+"""Streamed answers of Anthropic's format: events that open, extend and close content blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from ..._datamodel import LLMResponseFormatError, ToolCall
+from .answers import append_text, decode_json, encode_json, parse_arguments
+from .anthropic_answers import apply_usage, block_text, set_stop_reason, settle
+from .base import StreamEvent
+from .errors import error_in, parse_error_body, request_error
+from .thinking import ThinkSplitter
+
+if TYPE_CHECKING:
+    from httpx_sse import ServerSentEvent
+
+    from ..._datamodel import LLMProviderResponse
+    from .dialect import Dialect
+
+__all__ = ["AnthropicStreamReader"]
+
+_NOTHING = StreamEvent()
+_TYPES = {
+    "message_start", "content_block_start", "content_block_delta", "content_block_stop",
+    "message_delta", "message_stop", "error",
+}  # fmt: skip
+
+
+class _Delta(msgspec.Struct, gc=False):
+    type: Any = None
+    text: Any = None
+    thinking: Any = None
+    signature: Any = None
+    partial_json: Any = None
+    citation: Any = None
+    stop_reason: Any = None
+    stop_details: Any = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: Any = None
+    index: Any = None
+    delta: _Delta | None = None
+    content_block: Any = None
+    message: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+
+
+class _Block:
+    """One content block under construction."""
+
+    __slots__ = ("pieces", "raw", "signature", "thoughts")
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.raw = raw
+        self.pieces: list[str] = []
+        self.thoughts: list[str] = []
+        self.signature: list[str] = []
+
+    def whole(self) -> dict[str, Any]:
+        """The block as the vendor's whole answer has it."""
+        raw = dict(self.raw)
+        kind = raw.get("type")
+        if kind == "text":
+            raw["text"] = (raw.get("text") or "") + "".join(self.pieces)
+        elif kind == "thinking":
+            raw["thinking"] = (raw.get("thinking") or "") + "".join(self.thoughts)
+            raw["signature"] = (raw.get("signature") or "") + "".join(self.signature)
+        elif self.pieces:
+            raw["input"] = parse_arguments(self.text) or {}
+        return raw
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def call(self) -> ToolCall:
+        """The tool call of a ``tool_use`` block, its arguments as the model wrote them."""
+        given = self.raw.get("input")
+        text = self.text if self.pieces else encode_json(given if given is not None else {})
+        name, call_id = self.raw.get("name"), self.raw.get("id")
+        if not isinstance(name, str) or not isinstance(call_id, str | None):
+            raise LLMResponseFormatError("a tool_use block has no name or an impossible id")
+        return ToolCall(name, text, parse_arguments(text), call_id)
+
+
+class AnthropicStream:
+    """What a stream has brought so far."""
+
+    __slots__ = ("blocks", "splitter", "usage")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.blocks: dict[int, _Block] = {}
+        self.usage: dict[str, Any] = {}
+        tags = dialect.think_tags
+        self.splitter = ThinkSplitter(opened=tags == "opened") if tags != "off" else None
+
+    def block(self, index: Any, kind: str) -> _Block:
+        """The block that a delta extends; one that was never opened begins here."""
+        if type(index) is not int:
+            index = max(self.blocks, default=0)
+        found = self.blocks.get(index)
+        if found is None:
+            found = self.blocks[index] = _Block({"type": kind})
+        return found
+
+    def ordered(self) -> list[_Block]:
+        return [self.blocks[index] for index in sorted(self.blocks)]
+
+
+class AnthropicStreamReader:
+    """Reads the events; holds nothing of any stream."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+
+    def read(self, response: LLMProviderResponse, event: ServerSentEvent) -> StreamEvent:
+        """See `LLMFormatStrategy.parse_stream_event`."""
+        data = event.data
+        try:
+            found = _decode(data)
+        except (ValueError, RecursionError):
+            return self._read_odd(response, data)
+        state = response.stream_state
+        if state is None:
+            state = response.stream_state = AnthropicStream(self._dialect)
+        kind = found.type
+        if kind == "content_block_delta":
+            return self._delta(response, state, found)
+        if kind == "error" or found.error or event.event == "error":
+            _raise_error(data)
+        if kind == "content_block_start":
+            return self._start(response, state, found)
+        if kind in ("message_start", "message_delta"):
+            self._frame(response, state, found)
+        elif kind == "message_stop":
+            text, reasoning = self.end(response)
+            return StreamEvent(text, reasoning, done=True)
+        return _NOTHING
+
+    def end(self, response: LLMProviderResponse) -> tuple[str, str]:
+        """Give out what was held back and write the message; again is fine."""
+        state = response.stream_state
+        if not isinstance(state, AnthropicStream):
+            return "", ""
+        text, reasoning = state.splitter.flush() if state.splitter else ("", "")
+        _add(response, text, reasoning)
+        self._assemble(response, state)
+        return text, reasoning
+
+    def _delta(
+        self, response: LLMProviderResponse, state: AnthropicStream, event: _Event
+    ) -> StreamEvent:
+        delta = event.delta
+        if delta is None:
+            return _NOTHING
+        kind = delta.type
+        if kind == "text_delta":
+            text = _text(delta.text, "a text delta")
+            state.block(event.index, "text").pieces.append(text)
+            return self._said(response, state, text)
+        if kind == "thinking_delta":
+            thought = _text(delta.thinking, "a thinking delta")
+            state.block(event.index, "thinking").thoughts.append(thought)
+            response.response_reasoning += thought
+            return StreamEvent("", thought)
+        _extend(state, event, delta)
+        return _NOTHING
+
+    def _said(
+        self, response: LLMProviderResponse, state: AnthropicStream, text: str
+    ) -> StreamEvent:
+        if state.splitter is None:
+            append_text(response, text)
+            return StreamEvent(text)
+        text, reasoning = state.splitter.push(text)
+        _add(response, text, reasoning)
+        return StreamEvent(text, reasoning)
+
+    def _start(
+        self, response: LLMProviderResponse, state: AnthropicStream, event: _Event
+    ) -> StreamEvent:
+        raw = event.content_block
+        if not isinstance(raw, dict):
+            raise LLMResponseFormatError("a content block begins without an object")
+        index = event.index if type(event.index) is int else len(state.blocks)
+        state.blocks[index] = _Block(raw)
+        text, reasoning = block_text(raw)  # empty at Anthropic, not at every server
+        if text:
+            return self._said(response, state, text)
+        response.response_reasoning += reasoning
+        return StreamEvent("", reasoning) if reasoning else _NOTHING
+
+    def _frame(self, response: LLMProviderResponse, state: AnthropicStream, event: _Event) -> None:
+        message = event.message if isinstance(event.message, dict) else {}
+        for usage in (message.get("usage"), event.usage):
+            if isinstance(usage, dict):
+                state.usage |= {k: v for k, v in usage.items() if v is not None}
+        apply_usage(response, state.usage)
+        if event.delta is not None and event.delta.stop_reason is not None:
+            set_stop_reason(response, event.delta.stop_reason, event.delta.stop_details)
+            self._assemble(response, state)
+
+    def _assemble(self, response: LLMProviderResponse, state: AnthropicStream) -> None:
+        blocks = state.ordered()
+        calls = [b.call() for b in blocks if b.raw.get("type") == "tool_use"]
+        settle(response, [b.whole() for b in blocks], calls, self._dialect)
+
+    def _read_odd(self, response: LLMProviderResponse, data: str) -> StreamEvent:
+        """Events outside the format: keep-alives, other kinds of event, errors, no JSON at all."""
+        word = data.strip()
+        if word == "[DONE]":
+            text, reasoning = self.end(response)
+            return StreamEvent(text, reasoning, done=True)
+        if not word or word.startswith(":"):
+            return _NOTHING
+        try:
+            value = decode_json(word)
+        except ValueError as exc:
+            raise LLMResponseFormatError(f"an event is no JSON: {word[:200]}") from exc
+        if error_in(value):
+            _raise_error(data)
+        if isinstance(value, dict) and isinstance(kind := value.get("type"), str):
+            if kind not in _TYPES:
+                return _NOTHING
+            return self._read_again(response, value)
+        raise LLMResponseFormatError(f"an event is not understood: {word[:200]}")
+
+    def _read_again(self, response: LLMProviderResponse, value: dict[str, Any]) -> StreamEvent:
+        try:
+            data = encode_json(value)
+            _decode(data)
+        except (ValueError, RecursionError) as exc:
+            raise LLMResponseFormatError(f"an event is not understood: {exc}") from exc
+        from httpx_sse import ServerSentEvent
+
+        return self.read(response, ServerSentEvent(data=data))
+
+
+def _extend(state: AnthropicStream, event: _Event, delta: _Delta) -> None:
+    """Deltas without visible text: arguments, signatures, citations; others are ignored."""
+    if delta.type == "input_json_delta":
+        piece = _text(delta.partial_json, "an input delta")
+        state.block(event.index, "tool_use").pieces.append(piece)
+    elif delta.type == "signature_delta":
+        piece = _text(delta.signature, "a signature")
+        state.block(event.index, "thinking").signature.append(piece)
+    elif delta.type == "citations_delta" and delta.citation is not None:
+        raw = state.block(event.index, "text").raw
+        raw["citations"] = [*(raw.get("citations") or ()), delta.citation]
+
+
+def _add(response: LLMProviderResponse, text: str, reasoning: str) -> None:
+    append_text(response, text)
+    response.response_reasoning += reasoning
+
+
+def _text(value: Any, where: str) -> str:
+    if type(value) is str:
+        return value
+    if value is None:
+        return ""
+    raise LLMResponseFormatError(f"{where} is {type(value).__name__}, not text")
+
+
+def _raise_error(data: str) -> NoReturn:
+    raise request_error(parse_error_body(200, data))
