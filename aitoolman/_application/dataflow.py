@@ -59,8 +59,7 @@ def bind_inputs(workflow: LLMWorkflow, task: Task) -> dict[str, Any]:
         return _bind_request(workflow, task, request, flows)
     if not isinstance(request, Mapping | None):
         return {}  # a direct request: its messages are complete as they stand
-    bound = _bind(task, parameters_of(task.function), request or {}, flows)
-    return bound
+    return _bind(task, parameters_of(task.function), request or {}, flows)
 
 
 def _bind_request(
@@ -151,9 +150,9 @@ def _parameters(function: Callable[..., Any], is_method: bool) -> Parameters:
     parameters = list(inspect.signature(function).parameters.values())[int(is_method) :]
     by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
     if by_position:
+        name = getattr(function, "__qualname__", repr(function))
         raise TypeError(
-            f"{getattr(function, '__qualname__', function)}: inputs are given by name, so {by_position[0]!r} must not be"
-            " positional-only"
+            f"{name}: inputs are given by name, so {by_position[0]!r} must not be positional-only"
         )
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return Parameters(

@@ -26,6 +26,7 @@ class Node:
         "children",
         "job",
         "missing",
+        "number",
         "parents",
         "predecessors",
         "settled",
@@ -35,8 +36,10 @@ class Node:
         "waiting_for",
     )
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, number: int) -> None:
         self.task = task
+        self.number = number
+        """Counts the nodes of a workflow; ready tasks start in this order."""
         self.parents: list[Node] = []
         self.children: list[Node] = []
         self.predecessors: list[Node] = []
@@ -46,9 +49,6 @@ class Node:
         self.settled = False
         self.missing = 0
         """How many parents are not settled yet."""
-        self.waits_reset()
-
-    def waits_reset(self) -> None:
         self.asking: set[Wait] = set()
         """The waits that this node is needed for."""
         self.waiting_for: list[Wait] = []

@@ -6,6 +6,7 @@ itself: what comes next is what your code puts into `next_task` or adds to the w
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import enum
 import secrets
@@ -221,10 +222,8 @@ class LLMTask(Task):
         self.module_result = result
         result.raise_for_status()
         self.output_data = result.data
-        try:
+        with contextlib.suppress(TaskEnds):
             await call_user_function(self.post_process, result)
-        except TaskEnds:
-            pass
         return self.output_data
 
     def _request_with(self, inputs: dict[str, Any]) -> LLMModuleRequest | LLMDirectRequest:

@@ -145,7 +145,7 @@ class LLMWorkflow(LLMApplication):
         if task.workflow is not None and task.workflow is not self:
             raise LLMWorkflowError(f"{task!r} already belongs to another workflow; clone() it")
         task.workflow = self
-        node = self._nodes[task] = Node(task)
+        node = self._nodes[task] = Node(task, len(self._nodes))
         if task.status is TaskStatus.INIT:
             task.status = TaskStatus.WAITING
         for observer in self._observers:
@@ -261,7 +261,7 @@ class LLMWorkflow(LLMApplication):
             todo += node.parents
             if node.tail is not node:
                 todo.append(node.tail)
-        for node in reversed(fresh):
+        for node in sorted(fresh, key=lambda node: node.number):
             self._start_if_ready(node)
 
     def _start_if_ready(self, node: Node) -> None:
@@ -316,8 +316,6 @@ class LLMWorkflow(LLMApplication):
         self._tell_end(task, "next_task")
         node.tail = follower
         follower.predecessors.append(node)
-        if follower.settled:
-            self._settle_all([node], TaskStatus.COMPLETED)
         for wait in list(node.asking):
             self._demand([follower], wait)
 
