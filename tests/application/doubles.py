@@ -18,8 +18,8 @@ from aitoolman._transport.client import LLMClient
 class Worker(LLMClient):
     """Answers from a list of replies, the last one repeating, and keeps what it was asked.
 
-    A reply is a text, an exception to raise, or a dict of `LLMProviderResponse` fields; ``fragments``
-    and ``thoughts`` in it are streamed. With `gate`, answers wait until it is set.
+    A reply is a text, an exception to raise, or a dict of `LLMProviderResponse` fields;
+    ``fragments`` and ``thoughts`` in it are streamed. With `gate`, answers wait until it is set.
     """
 
     def __init__(self, *replies: Any, gate: asyncio.Event | None = None) -> None:
@@ -29,6 +29,7 @@ class Worker(LLMClient):
         self.cancelled: list[str] = []
         self.events: list[tuple[Any, ...]] = []
         self.started = asyncio.Event()
+        self.cancelling = asyncio.Event()
         self._numbers = itertools.count(1)
 
     async def request(
@@ -86,6 +87,7 @@ class Worker(LLMClient):
 
     async def cancel(self, request_id: str) -> None:
         self.cancelled.append(request_id)
+        self.cancelling.set()
         for request in self.requests:
             if request.request_id == request_id:
                 request.response.cancel()

@@ -478,8 +478,7 @@ async def test_a_client_whose_cancel_hangs_or_fails_does_not_hold_the_cancelled_
         await worker.started.wait()
         call.cancel()
         if isinstance(worker, Stuck):
-            while not worker.cancelled:
-                await asyncio.sleep(0)
+            await worker.cancelling.wait()
             call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -1,4 +1,4 @@
-"""Where text goes: channels by name, sinks given directly, one end of message per call and channel."""
+"""Where text goes: channels by name, sinks given directly, one end per call and channel."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ async def writes(reply, *, shared=False, **options):
     """What reaches the output and the reasoning sink of one call."""
     out, thoughts = Sink(), Sink()
     app = LLMApplication(Worker(reply), module(**options))
-    await app["m"](
-        text="x", _output_channel=out, _reasoning_channel=out if shared else thoughts
-    )
+    await app["m"](text="x", _output_channel=out, _reasoning_channel=out if shared else thoughts)
     return out.writes, thoughts.writes
 
 
@@ -211,19 +209,20 @@ async def test_two_calls_to_one_channel_stream_one_after_the_other():
     """The second's fragments wait for the first's end: no word salad."""
     app = LLMApplication(Worker(), module(output_channel="stdout"))
     gates = {name: asyncio.Event() for name in "ab"}
+    started = {name: asyncio.Event() for name in "ab"}
 
     class Slow(Worker):
         async def _answer(self, request, reply):
             name = request.messages[-1].content
             await request.output_channel.write(f"{name}1 ")
+            started[name].set()
             await gates[name].wait()
             await request.output_channel.write(f"{name}2")
             await super()._answer(request, {"response_text": "text"})
 
     app.client = Slow()
     calls = [asyncio.ensure_future(app["m"](text=name)) for name in "ab"]
-    while len(app.client.requests) < 2:
-        await asyncio.sleep(0)
+    await asyncio.gather(*(event.wait() for event in started.values()))
     gates["b"].set()
     await calls[1]
     gates["a"].set()

@@ -60,7 +60,7 @@ def test_an_undefined_variable_names_module_template_line_and_variable():
 def test_an_undefined_variable_in_an_included_template_names_both():
     """Module and included template both stand in the message."""
     config = {"template": {"sign": "Yours,\n{{who}}"}} | module("{% include 'sign' %}")
-    with pytest.raises(LLMApplicationError, match=r"module 'm'.* in template 'sign', line 2.*'who'"):
+    with pytest.raises(LLMApplicationError, match=r"module 'm'.*template 'sign', line 2.*'who'"):
         text_of(config)
 
 
@@ -237,9 +237,7 @@ def test_examples_are_chat_turns_between_system_and_prompt():
 
 def test_an_example_may_leave_variables_to_the_call():
     """What an example's table lacks comes from the call, what it has wins."""
-    config = module(
-        "{{labels}}: {{text}}", examples=[{"user": {"text": "x"}, "assistant": "y"}]
-    )
+    config = module("{{labels}}: {{text}}", examples=[{"user": {"text": "x"}, "assistant": "y"}])
     app = app_of(config)
     for labels in ("a,b", "c,d"):
         texts = [m.content for m in app["m"].render(labels=labels, text="new")]
