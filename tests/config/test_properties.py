@@ -10,8 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitoolman._config import PromptConfig, ProviderConfig, config_kind, load_config_str
-from aitoolman._config import keys, promptkeys
+from aitoolman._config import (
+    PromptConfig,
+    ProviderConfig,
+    config_kind,
+    keys,
+    load_config_str,
+    promptkeys,
+)
 from aitoolman._datamodel import LLMApiRequestError, LLMConfigError
 
 DATA = Path(__file__).parents[1] / "data"
