@@ -118,9 +118,9 @@ RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> RunScript:
-    """``run_script(path, *arguments, cwd=, env=, timeout=)``: a Python file in a process of its own.
+    """``run_script(path, *arguments, cwd=, env=, timeout=)`` runs a Python file in its own process.
 
-    Gives the completed process with its text output; a warning there is an error, too.
+    It gives the completed process with its text output; a warning there is an error, too.
     """
 
     def run(

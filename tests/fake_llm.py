@@ -216,16 +216,8 @@ class FakeLLM(Settings):
 
     def stats(self) -> dict[str, Any]:
         """Counts, as a process of its own reports them."""
-        names = [
-            "open_requests",
-            "open_connections",
-            "max_concurrent",
-            "max_connections",
-            "connections_made",
-            "requests_seen",
-            "closed_early",
-            "errors",
-        ]
+        names = """open_requests open_connections max_concurrent max_connections connections_made
+    requests_seen closed_early errors""".split()
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
@@ -490,17 +482,7 @@ class FakeLLM(Settings):
         return self.stats()
 
     def _control_requests(self, since: int | None) -> list[dict[str, Any]]:
-        names = [
-            "number",
-            "path",
-            "body",
-            "time",
-            "concurrent",
-            "status",
-            "refused",
-            "end_time",
-            "closed_early",
-        ]
+        names = """number path body time concurrent status refused end_time closed_early""".split()
         later = [r for r in self.requests if r.number > (since or 0)]
         return [{name: getattr(r, name) for name in names} for r in later]
 

@@ -265,9 +265,7 @@ ANTHROPIC_REFUSALS = {
     "result of no call": (claude(USER, USED, GAVE, USED, USER), "without `tool_result`"),
     "unknown id": (claude(GAVE), "unexpected `tool_use_id`"),
     "text before results": (
-        claude(
-            USER, USED, {"role": "user", "content": [{"type": "text", "text": "x"}, *GAVE["content"]]}
-        ),
+        claude(USER, USED, {**GAVE, "content": [{"type": "text", "text": "x"}, *GAVE["content"]]}),
         "without `tool_result`",
     ),
     "changed thinking": (

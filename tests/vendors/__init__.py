@@ -1,1 +1,1 @@
-"""What the scripted server knows of each vendor: what it refuses, and what its answers look like."""
+"""What the scripted server knows of each vendor: what it refuses, what its answers look like."""

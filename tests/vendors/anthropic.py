@@ -7,6 +7,7 @@ extended-thinking (signatures), .../agents-and-tools/tool-use/implement-tool-use
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,28 +18,9 @@ from .reply import Refused
 __all__ = ["check", "error_body", "events", "rate_headers", "signature", "whole"]
 
 KEYS = frozenset(
-    [
-        "model",
-        "messages",
-        "max_tokens",
-        "cache_control",
-        "container",
-        "context_management",
-        "inference_geo",
-        "mcp_servers",
-        "metadata",
-        "output_config",
-        "service_tier",
-        "stop_sequences",
-        "stream",
-        "system",
-        "temperature",
-        "thinking",
-        "tool_choice",
-        "tools",
-        "top_k",
-        "top_p",
-    ]
+    """model messages max_tokens cache_control container context_management inference_geo
+    mcp_servers metadata output_config service_tier stop_sequences stream system temperature
+    thinking tool_choice tools top_k top_p""".split()
 )
 _BLOCK_KEYS = {
     "text": {"text", "citations"},
@@ -61,7 +43,7 @@ _USER_ONLY = {"image", "document", "tool_result"}
 
 
 def signature(thinking: str) -> str:
-    """What this server signs a thinking text with; without state, so that a restart forgets none."""
+    """What this server signs a thinking text with; it needs no memory, so a restart forgets none."""
     return "Er" + hashlib.sha256(b"fake-anthropic" + thinking.encode()).hexdigest()
 
 
@@ -139,7 +121,7 @@ def _check_turns(messages: Any) -> None:
             raise Refused(400, f"messages.{place}.{key}: Extra inputs are not permitted")
     if roles[0] != "user":
         raise Refused(400, 'messages: first message must use the "user" role')
-    for before, after in zip(roles, roles[1:], strict=False):
+    for before, after in itertools.pairwise(roles):
         if before == after:  # baibot#13; newer models join such turns instead
             raise Refused(
                 400,

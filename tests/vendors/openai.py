@@ -13,7 +13,7 @@ from .shapes import Shape
 
 __all__ = ["Answering", "check", "error_body", "events", "rate_headers", "whole"]
 
-ROLES = frozenset(["developer", "system", "user", "assistant", "tool", "function"])
+ROLES = frozenset("""developer system user assistant tool function""".split())
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 

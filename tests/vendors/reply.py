@@ -58,7 +58,7 @@ class Reply:
     """In OpenAI's words; None: ``stop``, or ``tool_calls`` where there are some. ``""``: none sent,
     so that a stream just ends."""
     usage: Mapping[str, int] | None = field(default_factory=dict)
-    """``prompt``, ``completion``, ``cached``, ``reasoning``; what is missing is counted. None: none."""
+    """``prompt``, ``completion``, ``cached``, ``reasoning``; the missing are counted. None: none."""
     chunks: Sequence[str] | None = None
     """The exact text fragments of a stream; words unless given."""
     reasoning_chunks: Sequence[str] | None = None
@@ -88,7 +88,7 @@ class Reply:
     """Wait until the server's `release` (or the client leaves)."""
     gate: Gate | None = None
     pause_at: int | None = None
-    """Where `hang` and `gate` hold: before this piece of the stream; None: before the status line."""
+    """Where `hang` and `gate` hold: before this piece; None: before the status line."""
 
     raw_body: bytes | None = None
     """The body as it is."""

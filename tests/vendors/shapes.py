@@ -11,72 +11,20 @@ __all__ = ["OPENAI_KEYS", "SHAPES", "Shape"]
 
 # platform.openai.com/docs/api-reference/chat/create
 OPENAI_KEYS = frozenset(
-    [
-        "messages",
-        "model",
-        "audio",
-        "frequency_penalty",
-        "function_call",
-        "functions",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "metadata",
-        "modalities",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-        "reasoning_effort",
-        "response_format",
-        "safety_identifier",
-        "seed",
-        "service_tier",
-        "stop",
-        "store",
-        "stream",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "top_p",
-        "user",
-        "verbosity",
-        "web_search_options",
-    ]
+    """messages model audio frequency_penalty function_call functions logit_bias logprobs
+    max_completion_tokens max_tokens metadata modalities n parallel_tool_calls prediction
+    presence_penalty prompt_cache_key prompt_cache_retention reasoning_effort
+    response_format safety_identifier seed service_tier stop store stream stream_options
+    temperature tool_choice tools top_logprobs top_p user verbosity web_search_options""".split()
 )
 MESSAGE_KEYS = frozenset(
-    ["role", "content", "name", "tool_calls", "tool_call_id", "refusal", "audio", "function_call"]
+    """role content name tool_calls tool_call_id refusal audio function_call""".split()
 )
 # docs.mistral.ai/api: /v1/chat/completions
 MISTRAL_KEYS = frozenset(
-    [
-        "messages",
-        "model",
-        "frequency_penalty",
-        "max_tokens",
-        "metadata",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "prompt_mode",
-        "random_seed",
-        "reasoning_effort",
-        "response_format",
-        "safe_prompt",
-        "stop",
-        "stream",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_p",
-        "prefix",
-    ]
+    """messages model frequency_penalty max_tokens metadata n parallel_tool_calls prediction
+    presence_penalty prompt_mode random_seed reasoning_effort response_format safe_prompt
+    stop stream temperature tool_choice tools top_p prefix""".split()
 )
 
 
@@ -174,7 +122,7 @@ SHAPES = {
         Shape("qwen", tool_ids="repeat", refuses_empty_tools=True, thinking_needs_stream=True),
         # volcengine Ark: OpenAI-like with `thinking: {type}`, MaiBot#1044
         Shape("doubao", usage="own_chunk"),
-        # crush#1590 (extra_forbidden), php-mistral#76; docs.mistral.ai: whole calls, usage at the end
+        # crush#1590 (extra_forbidden), php-mistral#76; docs.mistral.ai: whole calls, usage last
         Shape(
             "mistral",
             whole_calls=True,
