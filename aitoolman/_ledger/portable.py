@@ -1,0 +1,147 @@
+"""A ledger as JSON Lines: small, readable, good to keep in git, and enough to replay from.
+
+One line per answer, in the order they came: model name and digest, fingerprint, request, response,
+fragments. Media are there as hashes only; a replay needs no more.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .._datamodel import LLMConfigError
+from .._datamodel.errors import ConfigProblem
+from . import queries
+from .schema import open_ledger
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from .reader import Ledger
+
+__all__ = ["export_ledger", "unpack"]
+
+FORMAT_VERSION = 1
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """One answer; fields may only be added, with defaults."""
+
+    version: int
+    model: str
+    digest: str
+    fingerprint: str
+    request: dict[str, Any]
+    response: dict[str, Any]
+    fragments: list[tuple[str, float, str]] = []
+    reusable: bool = True
+    created: float = 0.0
+
+
+def export_ledger(ledger: Ledger, path: str | os.PathLike[str]) -> int:
+    """Write all answers of a ledger as JSON Lines; returns how many.
+
+    The file appears whole or not at all.
+    """
+    target = Path(path)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    count = 0
+    try:
+        with scratch.open("w", encoding="utf-8") as out:
+            for line in _lines(ledger):
+                out.write(line + "\n")
+                count += 1
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return count
+
+
+def _lines(ledger: Ledger) -> Iterator[str]:
+    with ledger._open() as db:
+        for row in db.execute(
+            "SELECT model, digest, fingerprint, request, response, fragments, reusable, created"
+            " FROM answers ORDER BY id"
+        ):
+            model, digest, key, request, response, fragments, reusable, created = row
+            line = {
+                "version": FORMAT_VERSION,
+                "model": model,
+                "digest": digest,
+                "fingerprint": key.hex(),
+                "request": json.loads(request),
+                "response": json.loads(response),
+                "fragments": json.loads(fragments) if fragments else [],
+                "reusable": bool(reusable),
+                "created": created,
+            }
+            yield json.dumps(line, ensure_ascii=False)
+
+
+def unpack(path: Path, mode: str) -> Path:
+    """A temporary ledger file with the answers of an export, removed when the program ends.
+
+    Raises:
+        LLMConfigError: The mode would write, or the file is no export.
+    """
+    if mode != "replay":
+        text = f"{path} is an export, to be read with mode 'replay' only, not {mode!r}"
+        raise LLMConfigError([ConfigProblem("ledger.mode", text)])
+    lines = list(_read(path))
+    folder = Path(tempfile.mkdtemp(prefix="aitoolman-replay-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = folder / "ledger.db"
+    db = open_ledger(target)
+    try:
+        _fill(db, lines)
+    finally:
+        db.close()
+    return target
+
+
+def _read(path: Path) -> Iterator[_Line]:
+    decoder = msgspec.json.Decoder(_Line)
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise _problem(f"{path} cannot be read: {exc}") from exc
+    for number, raw in enumerate(content.splitlines(), 1):
+        if not raw.strip():
+            continue
+        try:
+            line = decoder.decode(raw)
+        except msgspec.DecodeError as exc:
+            raise _problem(f"{path}, line {number} is no exported answer: {exc}") from exc
+        if line.version > FORMAT_VERSION:
+            raise _problem(f"{path}, line {number} is of a newer aitoolman; update aitoolman")
+        yield line
+
+
+def _fill(db: sqlite3.Connection, lines: list[_Line]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for line in lines:
+        db.execute(
+            "INSERT INTO answers (fingerprint, reusable, created, model, digest, request, response,"
+            " fragments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                bytes.fromhex(line.fingerprint), int(line.reusable), line.created or time.time(),
+                line.model, line.digest, msgspec.json.encode(line.request),
+                msgspec.json.encode(line.response),
+                msgspec.json.encode(line.fragments) if line.fragments else None,
+            ),
+        )  # fmt: skip
+        queries.remember_model(db, line.model, line.digest, "[]")
+    db.execute("COMMIT")
+
+
+def _problem(text: str) -> LLMConfigError:
+    return LLMConfigError([ConfigProblem("ledger.path", text)])
