@@ -74,16 +74,29 @@ def _pieces(content: Any) -> list[Any]:
 
 
 def _text_blocks(text: str | None) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": text}] if text else []
+    # Blocks of nothing but white space are refused.
+    return [{"type": "text", "text": text}] if text and text.strip() else []
 
 
 def _assistant_content(message: Message, dialect: Dialect, notes: list[str]) -> Any:
-    if message.reasoning_content:
-        notes.append(f"earlier reasoning left out: {dialect.name} takes only its own, signed")
-    if not message.tool_calls and not message.media:
-        return message.content or ""
-    blocks = _text_blocks(message.content) + [anthropic_part(m, dialect) for m in message.media]
+    thoughts = _thinking_blocks(message.reasoning_content, dialect, notes)
+    if not message.tool_calls and not message.media and not thoughts:
+        return (message.content or "") if (message.content or "").strip() else ""
+    blocks = (
+        thoughts
+        + _text_blocks(message.content)
+        + [anthropic_part(m, dialect) for m in message.media]
+    )
     return blocks + [_tool_use(call, notes) for call in message.tool_calls or ()]
+
+
+def _thinking_blocks(said: str | None, dialect: Dialect, notes: list[str]) -> list[dict[str, Any]]:
+    if not said:
+        return []
+    if not dialect.signed_thinking and dialect.send_reasoning != "must_not":
+        return [{"type": "thinking", "thinking": said, "signature": ""}]
+    notes.append(f"earlier reasoning left out: {dialect.name} takes only its own, signed")
+    return []
 
 
 def _tool_use(call: ToolCall, notes: list[str]) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def _is_a(block: Any, *kinds: str) -> bool:
 
 
 def _is_empty_text(block: Any) -> bool:
-    return _is_a(block, "text") and not block.get("text")
+    return _is_a(block, "text") and not str(block.get("text") or "").strip()
 
 
 def _merged(turns: list[Turn]) -> list[Turn]:

@@ -49,6 +49,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     null_lists: tuple[str, ...] = ()
     system_roles: tuple[str, ...] = ("system",)
     message_extras: tuple[str, ...] = ("reasoning_details", "extra_content")
+    foreign_call_extra: dict[str, Any] = {}
     signed_thinking: bool = False
     hidden_reasoning_usage: bool = False
     media_types: tuple[str, ...] = ("image", "video", "audio", "document")
@@ -75,6 +76,7 @@ _DOCS = {
     "null_lists": "lists that the vendor sends as `null` (always understood)",
     "system_roles": "roles understood for system messages; another one becomes the first of these",
     "message_extras": "vendor-only message fields that a stream collects, so that they go back",
+    "foreign_call_extra": "what a tool call that this vendor did not make itself has to carry",
     "signed_thinking": "thinking blocks need the vendor's signature; without it they are left out",
     "hidden_reasoning_usage": "`completion_tokens` leaves out reasoning; the total has it",
     "media_types": "media that the vendor takes",

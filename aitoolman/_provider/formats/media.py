@@ -179,7 +179,7 @@ def _anthropic_source(source: MediaSource, dialect: Dialect) -> dict[str, Any]:
 
 
 def _unsupported(media: MediaContent, dialect: Dialect) -> LLMApplicationError:
-    known = ", ".join(dialect.media_types)
+    known = ", ".join(dialect.media_types) or "text"
     return LLMApplicationError(
         f"{dialect.name} takes no {media.media_type!r} content, only {known}"
     )

@@ -60,7 +60,8 @@ def _add_assistant(
 ) -> None:
     _add_reasoning(body, message.reasoning_content, dialect, notes)
     if message.tool_calls:
-        body["tool_calls"] = [_call(call, notes) for call in message.tool_calls]
+        calls = (_call(call, notes) for call in message.tool_calls)
+        body["tool_calls"] = [{**call, **dialect.foreign_call_extra} for call in calls]
 
 
 def _add_reasoning(
