@@ -21,7 +21,7 @@ BURST = 64
 
 Step = Any
 """Bytes to write, `CLOSE`, `RESET`, or a function whose awaitable's value is sent back."""
-Steps = Generator[Step, Any, None]
+Steps = Generator[Step, Any, Any]
 
 
 class Head(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -73,7 +74,7 @@ async def test_a_function_may_wait_and_see_the_request(fake_llm: FakeLLM, http: 
 
     async def answer(seen: Any) -> str:
         await asyncio.sleep(0)
-        return seen.last_text.upper()
+        return str(seen.last_text).upper()
 
     fake_llm.script(answer)
     _, data = await post(http, fake_llm.openai_url, ask("loud"))
@@ -335,3 +336,33 @@ async def test_chunked_request_bodies_are_read(fake_llm: FakeLLM, http: Any) -> 
 
     async with http.post(fake_llm.openai_url, data=pieces()) as answer:
         assert (await answer.json())["choices"][0]["message"]["content"] == "in pieces"
+
+
+async def test_an_endless_stream_ends_with_its_client(fake_llm: FakeLLM, http: Any) -> None:
+    """A vendor that never stops talking is played without filling the memory."""
+    fake_llm.script(Reply(raw_stream=itertools.repeat(b"data: x\n\n" * 100)))
+    async with http.post(fake_llm.openai_url, json=ask(stream=True)) as answer:
+        await answer.content.readexactly(100_000)
+    await fake_llm.reaches(lambda s: s.closed_early == 1 and s.open_requests == 0)
+
+
+async def test_an_answer_can_be_no_http_at_all(fake_llm: FakeLLM, http: Any) -> None:
+    """What is written by hand goes out without any head of the server's."""
+    fake_llm.script(Reply(raw_http=[b"SSH-2.0-", b"OpenSSH\r\n\r\n"]))
+    with pytest.raises(aiohttp.ClientError):
+        await post(http, fake_llm.openai_url, ask())
+
+
+async def test_pipelined_requests_are_answered_one_after_the_other(fake_llm: FakeLLM) -> None:
+    """Two requests in one packet get two answers, in order."""
+    bodies = [json.dumps(ask(text)).encode() for text in ("first", "second")]
+    reader, writer = await asyncio.open_connection("127.0.0.1", fake_llm.port)
+    for body in bodies:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+    seen = b""
+    while b"second" not in seen:
+        seen += await reader.read(65536)
+    assert seen.index(b"first") < seen.index(b"second")
+    writer.close()
+    await writer.wait_closed()

@@ -15,6 +15,7 @@ from aitoolman import (
     LLMApiRequestError,
     LLMError,
     LLMLengthLimitError,
+    LLMLocalClient,
     LLMProviderResponse,
     LLMScriptedClient,
     Message,
@@ -423,3 +424,8 @@ async def test_the_secretless_description_depends_on_the_name_alone() -> None:
     first, second = LLMScriptedClient("a"), LLMScriptedClient("b")
     assert await first.describe("m") == await second.describe("m")
     assert (await first.describe("m")).digest != (await first.describe("n")).digest
+
+
+def test_the_shared_configuration_is_sound(provider_config: dict[str, Any]) -> None:
+    """The fixture of the scripted vendor passes the checks of a client."""
+    assert "fast" in repr(LLMLocalClient(provider_config))

@@ -43,7 +43,7 @@ _USER_ONLY = {"image", "document", "tool_result"}
 
 
 def signature(thinking: str) -> str:
-    """What this server signs a thinking text with; it needs no memory, so a restart forgets none."""
+    """What this server signs a thinking text with; no memory is needed, a restart does no harm."""
     return "Er" + hashlib.sha256(b"fake-anthropic" + thinking.encode()).hexdigest()
 
 

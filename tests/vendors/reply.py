@@ -58,7 +58,7 @@ class Reply:
     """In OpenAI's words; None: ``stop``, or ``tool_calls`` where there are some. ``""``: none sent,
     so that a stream just ends."""
     usage: Mapping[str, int] | None = field(default_factory=dict)
-    """``prompt``, ``completion``, ``cached``, ``reasoning``; the missing are counted. None: none."""
+    """``prompt``, ``completion``, ``cached``, ``reasoning``; others are counted. None: none."""
     chunks: Sequence[str] | None = None
     """The exact text fragments of a stream; words unless given."""
     reasoning_chunks: Sequence[str] | None = None
