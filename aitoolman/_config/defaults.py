@@ -22,8 +22,6 @@ N_THREADS = 1
 N_PARALLEL = 1
 
 # The service: [server]
-ROUTER_ENDPOINT = "tcp://*:5555"
-PUB_ENDPOINT = "tcp://*:5556"
 PUB_EVENT_TYPE = "bind"
 AUDIT = "full"
 INSECURE = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._datamodel import LLMApiRequestError, LLMConfigError, did_you_mean
@@ -135,14 +136,21 @@ class ProviderConfig:
         return self._resolved(self.server or {}, SERVER_KEYS, "server", environ)
 
     def resolve_ledger(self, environ: Mapping[str, str] = os.environ) -> LedgerConfig | None:
-        """The ``[ledger]`` table with its variables put in; None without one.
+        """The ``[ledger]`` table with its variables put in and its path absolute; None without one.
 
         Raises:
             LLMConfigError: Variables are not set; all of them are named.
         """
         if self.ledger is None:
             return None
-        return LedgerConfig(**self._resolved(vars(self.ledger), LEDGER_KEYS, "ledger", environ))
+        ledger = LedgerConfig(**self._resolved(vars(self.ledger), LEDGER_KEYS, "ledger", environ))
+        path = ledger.path and str(self.folder / ledger.path)
+        return replace(ledger, path=path)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start: the file's folder, else the working directory."""
+        return Path(self.file).parent if self.file else Path.cwd()
 
     def _resolved(
         self,

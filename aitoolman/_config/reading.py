@@ -60,7 +60,8 @@ class _Reader:
         check_tables(self.config, "provider", self.file, PROVIDER_TABLES, self.problems)
         server = self._server()
         default = self._table("default", DEFAULT_KEYS)
-        self._one_type(self.config.get("default"), "default")
+        if isinstance(self.config.get("default"), Mapping):
+            self._one_type(self.config["default"], "default")
         entries = self._entries(default)
         parts = ProviderParts(self.file, entries, self._aliases(), server, self._ledger())
         if self.problems:
@@ -74,7 +75,7 @@ class _Reader:
         if "server" not in self.config:
             return None
         given = self._table("server", SERVER_KEYS)
-        return {name: key.default for name, key in SERVER_KEYS.items()} | given
+        return {name: copied(key.default) for name, key in SERVER_KEYS.items()} | given
 
     def _ledger(self) -> dict[str, Any] | None:
         return self._table("ledger", LEDGER_KEYS) if "ledger" in self.config else None
@@ -97,21 +98,22 @@ class _Reader:
         self.problems += name_text(name, path)
         given = check_table(table, API_KEYS | LLAMACPP_KEYS, path, self.problems)
         if isinstance(table, Mapping):
-            self._one_type(table, path)
-            self._fits_type(table, _type(given) or _type(default) or defaults.API_TYPE, path)
+            kind = _type(given) or _type(default) or defaults.API_TYPE
+            if self._one_type(table, path):
+                self._fits_type(table, kind, path)
         if len(self.problems) > before:
             return None
         return _merged(name, self.file, given, default, self.base)
 
-    def _one_type(self, table: Any, path: str) -> None:
-        """``type`` and ``api_type`` are two names of one key."""
-        if not isinstance(table, Mapping):
-            return
+    def _one_type(self, table: Mapping[str, Any], path: str) -> bool:
+        """Check ``type`` and ``api_type``, two names of one key; False where they are wrong."""
+        before = len(self.problems)
         if "type" in table and "api_type" in table and table["type"] != table["api_type"]:
             message = "says otherwise than `type`, and both mean the same; remove one"
             self.problems.append(ConfigProblem(child(path, "api_type"), message))
         for key in ("type", "api_type"):
             self.problems += self._type_problems(table.get(key), child(path, key))
+        return len(self.problems) == before
 
     def _type_problems(self, value: Any, path: str) -> Iterator[ConfigProblem]:
         if not isinstance(value, str) or value in self.known_types or has_reference(value):

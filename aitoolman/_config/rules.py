@@ -18,6 +18,22 @@ __all__ = ["Key", "Rule", "check_table", "copied"]
 
 Rule = Callable[[Any, str], Iterator[ConfigProblem]]
 MAX_DEPTH = 50
+_BODY = ("body_options", "options")
+# What other libraries call it, or where a request field goes.
+_OTHERS_WORDS = {
+    "api_base": ("url",),
+    "api_key_env": ("api_key",),
+    "base_url": ("url",),
+    "endpoint": ("url",),
+    "max_concurrency": ("parallel",),
+    "max_tokens": _BODY,
+    "messages": ("template",),
+    "prompt": ("template",),
+    "system": ("template",),
+    "temperature": _BODY,
+    "top_p": _BODY,
+    "user": ("template",),
+}
 
 
 class Key(NamedTuple):
@@ -52,9 +68,14 @@ def _check_key(
     if name in keys:
         yield from keys[name].rule(value, where)
     elif isinstance(name, str):
-        yield ConfigProblem(where, f"unknown key; {did_you_mean(name, keys)}")
+        yield ConfigProblem(where, f"unknown key; {_advice(name, keys)}")
     else:
         yield ConfigProblem(where, f"must be a string to be a key, not {kind(name)}")
+
+
+def _advice(name: str, keys: Mapping[str, Key]) -> str:
+    meant = next((key for key in _OTHERS_WORDS.get(name, ()) if key in keys), None)
+    return f"{meant!r} is meant for this" if meant else did_you_mean(name, keys)
 
 
 def _missing(

@@ -20,6 +20,8 @@ SECTIONS = dict(
         strict=True,
     )
 )
+ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
+EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 SCHEMA_WORDS = set(prompt._SCHEMA_WORDS)
 
 
@@ -53,9 +55,7 @@ def default(key) -> str:
 @pytest.mark.parametrize("title", TABLES)
 def test_every_key_is_documented_with_its_default(title):
     """The table has each key of the code, no other, and the default that the code has."""
-    rows = re.findall(
-        r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \| [^|]+ \|$", SECTIONS[title], re.MULTILINE
-    )
+    rows = ROW.findall(SECTIONS[title])
     assert dict(rows) == {name: default(key) for name, key in TABLES[title].items()}
 
 
@@ -73,9 +73,7 @@ def test_the_schema_words_are_all_listed():
     assert set(re.findall(r"`(\w+)`", text)) == SCHEMA_WORDS
 
 
-@pytest.mark.parametrize(
-    "toml", re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL), ids=["provider", "prompt"]
-)
+@pytest.mark.parametrize("toml", EXAMPLES, ids=["provider", "prompt"])
 def test_the_examples_of_the_page_build(toml):
     """What the page shows can be copied."""
     config = load_config_str(toml)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import pprint
@@ -115,10 +116,8 @@ def test_a_file_that_is_not_utf8_names_line_and_column(tmp_path):
 @given(st.text())
 def test_any_text_is_toml_or_a_config_error(text):
     """No text raises anything but LLMConfigError."""
-    try:
+    with contextlib.suppress(LLMConfigError):
         assert isinstance(load_config_str(text), Config)
-    except LLMConfigError:
-        pass
 
 
 SECRETS = f'''
@@ -135,7 +134,8 @@ url = "https://user:{CANARY}@host/v1?api-key={CANARY}&v=2"
 model = "m"
 api_key = "{CANARY}"
 headers.Authorization = "Bearer {CANARY}"
-body_options = {{ max_tokens = 5, provider = {{ secretKey = "{CANARY}", password = ["{CANARY}"] }} }}
+body_options.max_tokens = 5
+body_options.provider = {{ secretKey = "{CANARY}", password = ["{CANARY}"] }}
 [api.y]
 api_key = "Bearer ${{VAR:-{CANARY}}}"
 other = "sk-{CANARY}{CANARY}"

@@ -28,7 +28,7 @@ def problems(config) -> dict[str, str]:
 
 
 def test_the_sample_file_of_the_specification_builds():
-    """The printed app_prompt.toml gives its five modules, impossible tool name and type included."""
+    """The printed app_prompt.toml builds whole, impossible tool name and type included."""
     config = PromptConfig.from_dict(load_config(DATA / "app_prompt.toml"))
     assert list(config.modules) == ["raw", "summerize", "task_planner", "json_extractor", "chat"]
     raw, planner = config.modules["raw"], config.modules["task_planner"]
@@ -141,7 +141,7 @@ TOOLS = {
 
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
 def test_every_form_of_a_tool_is_taken(tool):
-    """Both argument forms, vendor's tools and vendor's keys; what a vendor refuses shows on sending."""
+    """Both argument forms, a vendor's tools and keys; what cannot be sent fails on sending."""
     assert read(f"[tools.t]\n{tool}").tools["t"]
 
 

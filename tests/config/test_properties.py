@@ -94,6 +94,12 @@ def mutated(draw, toml: str):
     return config
 
 
+def check_message(error: Exception) -> None:
+    """It says something, and any terminal can print it."""
+    assert str(error)
+    str(error).encode()
+
+
 def use_all(config: ProviderConfig) -> None:
     """Everything that a user of a sound configuration calls."""
     assert repr(config)
@@ -102,12 +108,12 @@ def use_all(config: ProviderConfig) -> None:
             try:
                 assert repr(act())
             except (LLMConfigError, LLMApiRequestError) as exc:
-                str(exc).encode()
+                check_message(exc)
     for resolve in (config.resolve_server, config.resolve_ledger):
         try:
             resolve({"A": "a"})
         except LLMConfigError as exc:
-            str(exc).encode()
+            check_message(exc)
 
 
 @pytest.mark.parametrize("toml", [WHOLE, PROMPT], ids=["provider", "prompt"])
@@ -123,8 +129,7 @@ def test_any_provider_table_builds_or_is_a_config_error(config):
     try:
         use_all(ProviderConfig.from_dict(config))
     except LLMConfigError as exc:
-        assert exc.problems
-        str(exc).encode()
+        check_message(exc)
 
 
 @given(mutated(PROMPT))
@@ -133,8 +138,7 @@ def test_any_prompt_table_builds_or_is_a_config_error(config):
     try:
         assert repr(PromptConfig.from_dict(config).modules)
     except LLMConfigError as exc:
-        assert exc.problems
-        str(exc).encode()
+        check_message(exc)
 
 
 @given(VALUES)
@@ -144,4 +148,4 @@ def test_any_value_at_all_builds_or_is_a_config_error(config):
         try:
             kind.from_dict(config)
         except LLMConfigError as exc:
-            str(exc).encode()
+            check_message(exc)

@@ -53,7 +53,7 @@ def test_a_dangling_alias_of_the_sample_fails_only_when_used():
     """The sample's Fast-Model has no entry: the error names alias, target and file."""
     config = ProviderConfig.from_dict(load_config(DATA / "llm_config.toml"))
     with pytest.raises(
-        LLMApiRequestError, match="'Fast-Model' names 'Doubao-Seed-1.6-flash-250828'"
+        LLMApiRequestError, match=r"'Fast-Model' names 'Doubao-Seed-1.6-flash-250828'"
     ) as caught:
         config.candidates("Fast-Model")
     assert "llm_config.toml" in str(caught.value)
@@ -86,7 +86,8 @@ def test_headers_are_merged_in_any_case_and_body_options_replaced():
     """Header names know no case; body_options of an entry stand alone."""
     e = entry(
         'headers = { authorization = "b" }\nbody_options = { top_p = 1 }',
-        default='headers = { Authorization = "a", X-Team = "t" }\nbody_options = { temperature = 0 }',
+        default='headers = { Authorization = "a", X-Team = "t" }\n'
+        "body_options = { temperature = 0 }",
     )
     assert e.headers == {"X-Team": "t", "authorization": "b"}
     assert e.body_options == {"top_p": 1}
@@ -166,7 +167,7 @@ def test_a_list_with_a_missing_entry_fails_naming_it():
 
 def test_an_unknown_model_gets_near_names():
     """The message offers what is defined."""
-    with pytest.raises(LLMApiRequestError, match="no model 'severall'.*did you mean 'several'"):
+    with pytest.raises(LLMApiRequestError, match=r"no model 'severall'.*did you mean 'several'"):
         read(ALIASES).candidates("severall")
 
 
@@ -174,7 +175,7 @@ def test_an_alias_may_come_from_the_environment():
     """Variables in an alias are put in when it is used."""
     config = read(ALIASES.replace('one = "a"', 'one = "${WHICH}"'))
     assert config.candidates("one", {"WHICH": "b"})[0].name == "b"
-    with pytest.raises(LLMConfigError, match="model_alias.one: .*WHICH"):
+    with pytest.raises(LLMConfigError, match=r"model_alias\.one: .*WHICH"):
         config.candidates("one", {})
 
 
@@ -213,6 +214,7 @@ BAD = {
     "factor shrinks": ("retry_factor = 0.5", "retry_factor", "at least 1"),
     "adaptive number": ("adaptive = 1", "adaptive", "true or false"),
     "model twice typed": ('type = "openai"\napi_type = "anthropic"', "api_type", "remove one"),
+    "typo of a type is all": ('type = "opnai"\nn_ctx = 1', "type", "did you mean 'openai'"),
     "typo of a type": ('type = "opnai"', "type", "did you mean 'openai'"),
     "header number": ("headers = { X-A = 5 }", "headers.X-A", "must be a string, not an integer"),
     "header line break": ('headers = { X-A = "a\\nb" }', "headers.X-A", "line break"),
@@ -227,6 +229,8 @@ BAD = {
     "reference in depth": ('body_options = { a = ["${1}"] }', "body_options.a[0]", "no ${NAME}"),
     "nested default": ('api_key = "${A:-${B}}"', "api_key", "no ${NAME}"),
     "llamacpp key": ("n_ctx = 5", "n_ctx", 'only for type = "llamacpp"'),
+    "request field": ("temperature = 0", "temperature", "'body_options' is meant for this"),
+    "another's word": (f'base_url = "{URL}"', "base_url", "'url' is meant for this"),
     "empty dialect": ('dialect = ""', "dialect", "must not be empty"),
 }
 
@@ -379,7 +383,7 @@ def test_a_wrong_value_from_the_environment_is_found_on_use():
     """What a variable brings in is checked like what the file says."""
     config = read('[ledger]\nmode = "${MODE}"')
     assert config.resolve_ledger({"MODE": "replay"}).mode == "replay"
-    with pytest.raises(LLMConfigError, match="ledger.mode"):
+    with pytest.raises(LLMConfigError, match=r"ledger\.mode"):
         config.resolve_ledger({"MODE": "on"})
 
 
@@ -389,6 +393,14 @@ def test_the_ledger_table_is_read():
     ledger = read("[ledger]").ledger
     assert (ledger.mode, ledger.path, ledger.retention) == ("off", None, "full")
     assert read('[ledger]\nmode = "read_write"').ledger.mode == "read_write"
+
+
+@pytest.mark.parametrize(("path", "found"), [("a/b.db", "a/b.db"), ("/x/b.db", "/x/b.db")])
+def test_a_ledger_path_starts_at_the_file(tmp_path, path, found):
+    """A relative path belongs to its file, wherever the program runs."""
+    (tmp_path / "c.toml").write_text(f'[ledger]\npath = "{path}"')
+    config = ProviderConfig.from_dict(load_config(tmp_path / "c.toml"))
+    assert config.resolve_ledger().path == str(tmp_path / found)
 
 
 def test_no_repr_shows_a_secret():

@@ -166,8 +166,8 @@ def test_words_of_a_schema_are_no_secrets():
 
 
 def test_a_type_from_the_environment_decides_on_use():
-    """An entry whose type is a variable may turn out to be the embedded model, or to lack its url."""
+    """An entry whose type is a variable may prove to be the embedded model, or to lack its url."""
     config = ProviderConfig.from_dict({"api": {"x": {"type": "${T}", "model": "m.gguf"}}})
     assert config.entries["x"].resolve({"T": "llamacpp"}).config["n_ctx"] == 4096
-    with pytest.raises(LLMConfigError, match='api."x".url: is missing'):
+    with pytest.raises(LLMConfigError, match=r'api\."x".url: is missing'):
         config.entries["x"].resolve({"T": "openai"})
