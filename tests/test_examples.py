@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = ROOT / "tests" / "examples" / "project"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(
@@ -59,7 +61,8 @@ def quiet_logging() -> Iterator[None]:
 @pytest.mark.usefixtures("quiet_logging")
 @pytest.mark.parametrize("block", list(cases()))
 def test_an_example_runs_and_prints_what_the_page_says(block, tmp_path, monkeypatch):
-    """A copied block works in an empty folder, with no imports but its own."""
+    """A copied block works in a folder that has config/, with its own imports alone."""
+    shutil.copytree(PROJECT / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
     # Empty lines in front give tracebacks the page's own line numbers.
     code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ApplicationFactory", "LLMApplication"]
 
-_PLAIN = frozenset({str, int, float, bool, type(None), bytes, list, tuple, dict})
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+"""Values whose use in a template runs no code of the user's."""
 
 
 class LLMApplication:

@@ -224,7 +224,7 @@ class ResolvedModule(NamedTuple):
         direct = LLMDirectRequest(
             self.model_name,
             self.messages(variables, request.context_messages, request.media_content),
-            dict(self.tools),
+            {name: dict(tool) for name, tool in self.tools.items()},
             dict(self.options),
             self.stream,
             self.output_channel,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -222,6 +226,54 @@ async def test_a_sync_call_from_the_clients_own_loop_says_await():
     with pytest.raises(RuntimeError, match="await"):
         app.sync["m"](text="x")
     assert (await app["m"](text="x")).data == "ok"
+
+
+def test_ctrl_c_in_a_sync_call_ends_the_request():
+    """KeyboardInterrupt comes up where the call stands, and the client has been told."""
+
+    class Interrupting(Worker):
+        async def _answer(self, request, reply):
+            os.kill(os.getpid(), signal.SIGINT)
+            await super()._answer(request, reply)
+
+    worker = Interrupting(gate=asyncio.Event())
+    with pytest.raises(KeyboardInterrupt):
+        LLMApplication(worker, module()).sync["m"](text="x")
+    assert worker.cancelled == [worker.last.request_id]
+
+
+def test_one_application_serves_many_threads_and_loops():
+    """Nothing in it is bound to a loop."""
+    app = LLMApplication(Worker(), module(output_channel="", reasoning_channel=""))
+
+    async def several():
+        return [r.data for r in await asyncio.gather(*(app["m"](text="x") for _ in range(20)))]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: asyncio.run(several()), range(8)))
+    assert answers == [["ok"] * 20] * 8
+
+
+async def test_calls_leave_nothing_behind():
+    """Thousands of calls keep memory flat, channels that nobody reads apart."""
+
+    class Forgetful(Worker):
+        async def request(self, *args, **kwargs):
+            request = await super().request(*args, **kwargs)
+            self.requests.clear()
+            return request
+
+    factory = LLMApplication.factory(
+        Forgetful(), module(output_channel="", reasoning_channel="", post_processor="parse_json")
+    )
+    counts = []
+    for calls in (200, 2000):
+        for _ in range(calls):
+            await factory()["m"](text="x")
+        await asyncio.sleep(0)
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    assert counts[1] - counts[0] < 200
 
 
 def test_sync_shows_its_object():
