@@ -14,12 +14,18 @@ if TYPE_CHECKING:
 __all__ = ["connect"]
 
 
-def connect(source: str | os.PathLike[str] | Mapping[str, Any]) -> LLMClient:
+def connect(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    ledger: str | Mapping[str, Any] | None = None,
+) -> LLMClient:
     """A client for `source`.
 
     Args:
         source: ``"demo"`` (the embedded model under the aliases of the sample files), the path of a
             provider TOML file, or a configuration that is already loaded.
+        ledger: A mode (``"off"``, ``"record"``, ``"read_write"``, ``"refresh"``, ``"replay"``) or a
+            whole table (``mode``, ``path``, ``retention``), in place of the configuration's own.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -27,7 +33,18 @@ def connect(source: str | os.PathLike[str] | Mapping[str, Any]) -> LLMClient:
     """
     from ._transport.local import LLMLocalClient
 
-    return LLMLocalClient(_load(source))
+    config = _load(source)
+    if ledger is not None:
+        config = _with_ledger(config, ledger)
+    return LLMLocalClient(config)
+
+
+def _with_ledger(config: Mapping[str, Any], ledger: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    from ._config import Config
+
+    own = dict(config.get("ledger") or {})
+    table = own | {"mode": ledger} if isinstance(ledger, str) else dict(ledger)
+    return Config({**config, "ledger": table}, getattr(config, "path", None))
 
 
 def _load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from .._config import LedgerConfig
     from .._datamodel import (
         LLMProviderRequest,
         LLMProviderResponse,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     )
     from .._transport.client import LLMClient
 
-__all__ = ["LLMLedgerClient"]
+__all__ = ["LLMLedgerClient", "ledger_engine", "record_event"]
 
 
 class LLMLedgerClient(HomedClient):
@@ -64,15 +65,12 @@ class LLMLedgerClient(HomedClient):
         return f"LLMLedgerClient({self.client!r}, {str(self.path)!r}, mode={self.options.mode!r})"
 
     def _open(self) -> LedgerEngine:
-        writer = None if self.options.mode == "off" else LedgerWriter(self._file())
-        return LedgerEngine(self.client, writer, self.options, Owner.new(self.client_id))
+        return _engine(self.client, self.path, self.options, self.client_id)
 
-    def _file(self) -> Path:
-        if self.path.suffix != ".jsonl":
-            return self.path
-        from .portable import unpack
-
-        return unpack(self.path, self.options.mode)
+    @property
+    def ledger_path(self) -> Path | None:
+        """The ledger's file; None in mode ``off``."""
+        return None if self.options.mode == "off" else self.path
 
     async def lookup(
         self, requests: Sequence[LLMProviderRequest]
@@ -84,13 +82,7 @@ class LLMLedgerClient(HomedClient):
 
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Record a business event in the ledger and pass it on to the client below."""
-        self._ensure_home()
-        row = event_row(self.client_id, context_id, event_type, kwargs)
-
-        async def post(engine: LedgerEngine) -> None:
-            engine.post_event(row)
-
-        await self._at_home(post)
+        await record_event(self, context_id, event_type, kwargs)
         if self.options.mode != "replay":
             await self.client.audit_event(context_id, event_type, **kwargs)
 
@@ -108,3 +100,36 @@ class LLMLedgerClient(HomedClient):
     ) -> RequestPreview:
         """What the client below would send."""
         return await self.client.preview(model_name, messages, tools, options, stream)
+
+
+def ledger_engine(
+    client: LLMClient, path: Path | None, config: LedgerConfig, client_id: str
+) -> LedgerEngine:
+    """The engine of a client that has a table ``[ledger]`` in its configuration."""
+    options = LedgerOptions.checked(config.mode, config.retention, 0.0)
+    return _engine(client, path or default_path(None), options, client_id)
+
+
+def _engine(client: LLMClient, path: Path, options: LedgerOptions, client_id: str) -> LedgerEngine:
+    if options.mode == "off":
+        writer = None
+    elif path.suffix == ".jsonl":
+        from .portable import unpack
+
+        writer = LedgerWriter(unpack(path, options.mode))
+    else:
+        writer = LedgerWriter(path)
+    return LedgerEngine(client, writer, options, Owner.new(client_id))
+
+
+async def record_event(
+    client: HomedClient, context_id: str, event_type: str, fields: dict[str, Any]
+) -> None:
+    """Put a business event into the ledger of a client that has one."""
+    row = event_row(client.client_id, context_id, event_type, fields)
+
+    async def post(engine: LedgerEngine) -> None:
+        engine.post_event(row)
+
+    client._ensure_home()
+    await client._at_home(post)

@@ -21,7 +21,7 @@ from .flights import Flight, Passenger
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from .._datamodel import LLMProviderRequest, ModelDescription
+    from .._datamodel import LLMProviderRequest, ModelDescription, RequestPreview
     from .._transport.client import LLMClient
     from .options import LedgerOptions
     from .writer import LedgerWriter
@@ -427,6 +427,16 @@ class LedgerEngine:
         """Record a business event."""
         if self._writer is not None and self._options.mode != "replay":
             self._writer.post(lambda db: queries.add_calls(db, [row]))
+
+    async def describe(self, model_name: str) -> ModelDescription:
+        """What the client below says of a model."""
+        await self._enter()
+        return await self._client.describe(model_name)
+
+    async def preview(self, *request: Any) -> RequestPreview:
+        """What the client below would send."""
+        await self._enter()
+        return await self._client.preview(*request)
 
     async def lookup(
         self, requests: Sequence[LLMProviderRequest]

@@ -10,9 +10,11 @@ from .._datamodel import ModelDescription, RequestPreview
 from .._sync import Sync
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
-    from .._datamodel import LLMProviderRequest, Message, TextSink
+    from .._datamodel import LLMProviderRequest, LLMProviderResponse, Message, TextSink
 
 __all__ = ["LLMClient"]
 
@@ -81,6 +83,17 @@ class LLMClient(abc.ABC):
     def sync(self) -> Any:
         """The same names for code that does not await."""
         return Sync(self, self)
+
+    @property
+    def ledger_path(self) -> Path | None:
+        """The file that records the calls of this client; None where nothing is recorded."""
+        return None
+
+    async def lookup(
+        self, requests: Sequence[LLMProviderRequest]
+    ) -> list[LLMProviderResponse | None]:
+        """Answers that a ledger already has, found in bulk; None for each it has not."""
+        return [None] * len(requests)
 
     async def close(self) -> None:  # noqa: B027 - optional for a client of one's own
         """End everything that this client runs. Again is fine."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._config import ProviderConfig
 from .home import HomedClient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from .._datamodel import Message, ModelDescription, RequestPreview
-    from .._provider.manager import LLMProviderManager
+    from .._datamodel import (
+        LLMProviderRequest,
+        LLMProviderResponse,
+        Message,
+        ModelDescription,
+        RequestPreview,
+    )
+    from .home import Engine
 
 __all__ = ["LLMLocalClient"]
 
@@ -28,27 +35,64 @@ class LLMLocalClient(HomedClient):
     threads that use it.
 
     Args:
-        config: The provider configuration, see docs/configuration.md.
+        config: The provider configuration, see docs/configuration.md. Its table ``[ledger]`` puts
+            a ledger in place.
+        ledger: False leaves the table ``[ledger]`` aside.
 
     Raises:
         LLMConfigError: The configuration has mistakes; all of them are in the message.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], *, ledger: bool = True) -> None:
         super().__init__()
         self.config = ProviderConfig.from_dict(config)
+        self._source = config
+        self._ledger = self.config.resolve_ledger() if ledger else None
+        if self._ledger is not None and self._ledger.mode == "off":
+            self._ledger = None
 
     def __repr__(self) -> str:
         return f"LLMLocalClient({', '.join(self.config.entries)})"
 
-    def _open(self) -> LLMProviderManager:
+    def _open(self) -> Engine:
+        if self._ledger is not None:
+            from .._ledger.client import ledger_engine
+
+            below = LLMLocalClient(self._source, ledger=False)
+            return ledger_engine(below, self.ledger_path, self._ledger, self.client_id)
         from .._provider.manager import LLMProviderManager
 
         return LLMProviderManager(self.config)
 
+    @property
+    def ledger_path(self) -> Path | None:
+        """The ledger's file, beside the configuration unless named; None without a ledger."""
+        if self._ledger is None:
+            return None
+        from .._ledger.schema import default_path
+
+        beside = Path(self.config.file) if self.config.file else None
+        if self._ledger.path is None:
+            return default_path(beside)
+        return (beside.parent if beside else Path.cwd()) / Path(self._ledger.path).expanduser()
+
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
-        """Log a business event at INFO on ``aitoolman.audit``."""
+        """Log a business event at INFO on ``aitoolman.audit``, and record it in the ledger."""
         _audit.info("%s %s %s", context_id, event_type, kwargs)
+        if self._ledger is not None:
+            from .._ledger.client import record_event
+
+            await record_event(self, context_id, event_type, kwargs)
+
+    async def lookup(
+        self, requests: Sequence[LLMProviderRequest]
+    ) -> list[LLMProviderResponse | None]:
+        """Answers that the ledger has, found in bulk and recorded as calls; None for the others."""
+        if self._ledger is None:
+            return [None] * len(requests)
+        self._ensure_home()
+        found = await self._at_home(lambda engine: engine.lookup(requests))
+        return found if found is not None else [None] * len(requests)
 
     async def describe(self, model_name: str) -> ModelDescription:
         """What `model_name` stands for, with its limits and prices; never a key.

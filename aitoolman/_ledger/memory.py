@@ -1,0 +1,91 @@
+"""The last calls of a client that has no ledger, kept in memory and bounded."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from .table import CallRow, CallTable
+
+if TYPE_CHECKING:
+    from .._datamodel import LLMProviderResponse
+
+__all__ = ["KEPT_CALLS", "MemoryLog", "memory_log"]
+
+KEPT_CALLS = 1000
+"""How many calls are remembered for one client."""
+
+
+class _Entry(NamedTuple):
+    seq: int
+    time: float
+    model: str
+    source: str | None
+    response: LLMProviderResponse
+
+
+class MemoryLog:
+    """The last calls of one client."""
+
+    def __init__(self) -> None:
+        self._entries: deque[_Entry] = deque(maxlen=KEPT_CALLS)
+        self._numbers = itertools.count(1)
+
+    def add(self, model: str, source: str | None, response: LLMProviderResponse) -> None:
+        """Remember a finished call."""
+        self._entries.append(_Entry(next(self._numbers), time.time(), model, source, response))
+
+    def calls(self, limit: int | None = 100, *, context: str | None = None) -> CallTable:
+        """The latest calls, oldest first."""
+        rows = [_row(entry) for entry in self._entries if _within(entry.response, context)]
+        return CallTable(rows[-limit:] if limit is not None else rows)
+
+
+def _within(response: LLMProviderResponse, context: str | None) -> bool:
+    own = response.context_id or ""
+    return context is None or own == context or own.startswith(context + "/")
+
+
+def _row(entry: _Entry) -> CallRow:
+    response = entry.response
+    attempts = msgspec.json.encode([a._asdict() for a in response.attempts]).decode()
+    return CallRow(
+        seq=entry.seq,
+        kind="call",
+        time=entry.time,
+        client=response.client_id,
+        context=response.context_id,
+        source=entry.source,
+        request_id=response.request_id,
+        model=entry.model,
+        answered_by=response.model_name,
+        status=response.finish_reason,
+        error=response.error_text,
+        attempts=attempts,
+        prompt_tokens=response.prompt_tokens,
+        completion_tokens=response.completion_tokens,
+        cached_tokens=response.cached_tokens,
+        reasoning_tokens=response.reasoning_tokens,
+        total_tokens=response.total_tokens,
+        cost=response.cost,
+        from_ledger=int(response.from_ledger),
+        queue_time=response.queue_time,
+        time_to_first_token=response.time_to_first_token,
+        total_response_time=response.total_response_time,
+    )
+
+
+_logs: weakref.WeakKeyDictionary[Any, MemoryLog] = weakref.WeakKeyDictionary()
+
+
+def memory_log(client: Any) -> MemoryLog:
+    """The log of `client`, made on first use."""
+    try:
+        return _logs[client]
+    except KeyError:
+        return _logs.setdefault(client, MemoryLog())
