@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .._config import ModuleConfig
     from .._datamodel import LLMDirectRequest, LLMModuleResult, RequestPreview
+    from .._ledger.table import CallTable
     from .._transport.channels import Channel
     from .._transport.client import LLMClient
     from .modules import ModuleSet
@@ -217,6 +218,19 @@ class LLMApplication:
         )
         flow.processors, flow.channels, flow.vars = self.processors, self.channels, self.vars
         return flow
+
+    def log(self, limit: int | None = 100, *, mine: bool = False, **filters: Any) -> CallTable:
+        """The latest calls as a table: from the client's ledger, else the last ones in memory.
+
+        Args:
+            limit: The most rows; None for all.
+            mine: Only calls of this application and of what it made.
+            filters: With a ledger: ``model``, ``status``, ``text``, ``since``, see `Ledger.calls`.
+        """
+        from .._ledger.reader import calls_of
+
+        context = self.context_id if mine else None
+        return calls_of(self.client, limit, context=context, **filters)
 
     async def audit_event(self, event_type: str, **kwargs: Any) -> None:
         """Record a business event with the client."""

@@ -19,6 +19,7 @@ from .._datamodel import (
     current_call,
     use_call,
 )
+from .._ledger.memory import memory_log
 from .._sync import on_background_loop
 from .outputs import ReplyOutputs, find_sink
 from .processors import processor_name, resolve_processor, run_processor
@@ -85,6 +86,8 @@ async def run_call(caller: Caller, call: Call) -> LLMModuleResult:
     while True:
         response = await _ask(caller.client, route, request)
         responses.append(response)
+        if caller.client.ledger_path is None:
+            memory_log(caller.client).add(route.model_name, route.info.source, response)
         result = _result(call, request, route, response)
         usable = await _process(result, route.processor)
         if usable or len(responses) > call.format_retries:

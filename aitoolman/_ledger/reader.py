@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from .._datamodel import LLMUnknownNameError
+from .._datamodel import LLMApplicationError, LLMUnknownNameError
+from .memory import memory_log
 from .records import CALL_COLUMNS, Fragment, decode_fragments
 from .schema import open_ledger
 from .table import CallRow, CallTable
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-__all__ = ["CallRecord", "Ledger"]
+    from .._transport.client import LLMClient
+
+__all__ = ["CallRecord", "Ledger", "calls_of"]
 
 _COLUMNS = f"seq, {CALL_COLUMNS}"
 
@@ -255,3 +258,19 @@ def _unreadable_answers(db: sqlite3.Connection) -> Iterator[str]:
             yield f"answer {number} cannot be read: {exc}"
         if len(key) != 32:
             yield f"answer {number} has a fingerprint of {len(key)} bytes instead of 32"
+
+
+def calls_of(client: LLMClient, limit: int | None = 100, **filters: Any) -> CallTable:
+    """The latest calls of a client: from its ledger, else what is remembered in memory.
+
+    Raises:
+        LLMApplicationError: A filter that needs a ledger, where there is none.
+    """
+    if client.ledger_path is not None:
+        path = client.ledger_path
+        return Ledger(path).calls(limit, **filters) if path.exists() else CallTable([])
+    context = filters.pop("context", None)
+    if filters:
+        names = ", ".join(filters)
+        raise LLMApplicationError(f"filtering by {names} needs a ledger; see docs/ledger.md")
+    return memory_log(client).calls(limit, context=context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class CallRow(NamedTuple):
         return values
 
 
-_COLUMNS = {
+_COLUMNS: dict[str, Callable[[CallRow], str | None]] = {
     "seq": lambda r: str(r.seq),
     "time": lambda r: _clock(r.time),
     "model": lambda r: r.model if r.kind == "call" else r.event,
