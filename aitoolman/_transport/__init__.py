@@ -7,11 +7,21 @@ their collectors, the XML filters, and `show`.
 from __future__ import annotations
 
 from .channels import Channel, ChannelStatistics, MessageWriter, TextFragmentChannel, open_writer
+from .collectors import ChannelCollector, DefaultTextChannelCollector
+from .show import ShowFactory, set_show_factory, show
+from .xml_filter import BaseXmlTagFilter, XmlTagToChannelFilter
 
 __all__ = [
+    "BaseXmlTagFilter",
     "Channel",
+    "ChannelCollector",
     "ChannelStatistics",
+    "DefaultTextChannelCollector",
     "MessageWriter",
+    "ShowFactory",
     "TextFragmentChannel",
+    "XmlTagToChannelFilter",
     "open_writer",
+    "set_show_factory",
+    "show",
 ]

@@ -177,6 +177,11 @@ class Channel(Generic[T]):
                     break
         return batch
 
+    def _backlog(self) -> int:
+        """How many items are there to be read."""
+        with self._lock:
+            return len(self._ready)
+
     def _watch(self, waiter: Waiter) -> bool:
         """Wake `waiter` at the next change; False if something is there to take, or EOF."""
         with self._lock:

@@ -245,6 +245,15 @@ class TextFragmentChannel(Channel[Optional[str]]):  # noqa: UP045 - as specified
                 self.limit,
             )
 
+    def _backlog(self) -> int:
+        count = 0
+        with self._lock:
+            for message in self._messages:
+                count += len(message.fragments)
+                if not message.finished:
+                    break
+        return count
+
     def _drop(self, message: _Message) -> None:
         """End the message of a writer that is gone: runs in a finalizer, so never waits."""
         self._dropped.append(message)
