@@ -135,11 +135,30 @@ def run_sync(
             "a synchronous call from the event loop that its client lives on would wait for itself"
             " for ever; use the asynchronous form with `await` here"
         )
-    future = asyncio.run_coroutine_threadsafe(coroutine, background.loop)
+    loop = background.loop
+    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+    tasks: list[asyncio.Task[T]] = []
+
+    def start() -> None:
+        tasks.append(loop.create_task(coroutine))
+        tasks[0].add_done_callback(lambda task: _settle(outcome, task))
+
+    # Ctrl-C may come at any moment from here on: nothing of this may be lost to it.
     try:
-        return future.result()
+        loop.call_soon_threadsafe(start)
+        return outcome.result()
     except BaseException:
-        if not future.done():
-            future.cancel()
-            concurrent.futures.wait([future], timeout=EXIT_SECONDS)
+        if not outcome.done():
+            loop.call_soon_threadsafe(lambda: tasks and tasks[0].cancel())
+            concurrent.futures.wait([outcome], timeout=EXIT_SECONDS)
         raise
+
+
+def _settle(outcome: concurrent.futures.Future[T], task: asyncio.Task[T]) -> None:
+    """Pass a finished task's result on to the thread that waits for it."""
+    if task.cancelled():
+        outcome.set_exception(concurrent.futures.CancelledError())
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["ReplyOutputs", "find_sink"]
 
 _log = logging.getLogger("aitoolman.application")
+
+CLOSE_SECONDS = 0.25
+"""How long a call that was cut off waits for a slow sink to take the end of its message."""
 
 
 def find_sink(target: Output, channels: Mapping[str, Any]) -> TextSink | None:
@@ -48,9 +52,10 @@ class ReplyOutputs:
     by `complete` or `close`. What the client did not write, `complete` writes.
     """
 
-    __slots__ = ("_reply", "output", "reasoning")
+    __slots__ = ("_complete", "_reply", "output", "reasoning")
 
     def __init__(self, output: TextSink | None, reasoning: TextSink | None) -> None:
+        self._complete = False
         writer = None if output is None else open_writer(output)
         if reasoning is output:
             self._reply = ReplyWriter(writer, writer)
@@ -68,11 +73,18 @@ class ReplyOutputs:
         if not self._reply.started:
             await self._reply.whole(response.response_reasoning, response.response_text)
         await self._reply.finish()
+        self._complete = True
 
     async def close(self) -> None:
-        """End both messages whatever happened; again is fine, and a failing sink raises nothing."""
+        """End both messages of a call that went wrong; nothing to do after `complete`.
+
+        A failing sink raises nothing here, and one that dawdles does not hold a cancelled caller.
+        """
+        if self._complete:
+            return
         try:
-            await self._reply.finish()
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._reply.finish()
         except Exception:  # noqa: BLE001 - a user's channel may raise anything
             _log.warning("an output channel failed while its message was ended", exc_info=True)
 

@@ -255,7 +255,7 @@ def test_one_application_serves_many_threads_and_loops():
 
 
 async def test_calls_leave_nothing_behind():
-    """Thousands of calls keep memory flat, channels that nobody reads apart."""
+    """Thousands of calls keep memory flat, once the log of the last thousand is full."""
 
     class Forgetful(Worker):
         async def request(self, *args, **kwargs):
@@ -267,7 +267,7 @@ async def test_calls_leave_nothing_behind():
         Forgetful(), module(output_channel="", reasoning_channel="", post_processor="parse_json")
     )
     counts = []
-    for calls in (200, 2000):
+    for calls in (1100, 2000):
         for _ in range(calls):
             await factory()["m"](text="x")
         await asyncio.sleep(0)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from aitoolman._application.app import LLMApplication
 from aitoolman._datamodel import FinishReason, LLMDirectRequest, LLMUnknownNameError, Message
+from aitoolman._transport.channels import TextFragmentChannel
+from aitoolman._transport.xml_filter import XmlTagToChannelFilter
 
 from .doubles import BrokenSink, Sink, Worker, module
 
@@ -205,6 +207,23 @@ async def test_a_broken_channel_does_not_swallow_a_cancellation():
         await call
 
 
+async def test_a_slow_sink_does_not_hold_a_cancelled_caller():
+    """A sink that never takes the end of the message is left behind."""
+
+    class Endless(Sink):
+        async def write(self, message):
+            await asyncio.get_running_loop().create_future()
+
+    worker = Worker(gate=asyncio.Event())
+    app = LLMApplication(worker, module(reasoning_channel=""))
+    call = asyncio.ensure_future(app["m"](text="x", _output_channel=Endless()))
+    await worker.started.wait()
+    call.cancel()
+    done, _ = await asyncio.wait({call}, timeout=5)
+    assert done
+    assert call.cancelled()
+
+
 async def test_two_calls_to_one_channel_stream_one_after_the_other():
     """The second's fragments wait for the first's end: no word salad."""
     app = LLMApplication(Worker(), module(output_channel="stdout"))
@@ -230,3 +249,17 @@ async def test_two_calls_to_one_channel_stream_one_after_the_other():
     channel = app.channels["stdout"]
     assert await channel.read_whole_message() == "a1 a2"
     assert await channel.read_whole_message() == "b1 b2"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_an_xml_filter_can_be_given_as_output_channel(stream):
+    """Tagged text goes to its channel, the rest to the default one, each with its end."""
+    rest, status = TextFragmentChannel(), TextFragmentChannel()
+    text = "Hm. <status>work<ing</status> Done."
+    reply = {"response_text": text, "fragments": list(text) if stream else []}
+    app = LLMApplication(Worker(reply), module())
+    filtered = XmlTagToChannelFilter(rest, {"status": status})
+    result = await app["m"](text="x", _output_channel=filtered, _reasoning_channel="")
+    assert result.data == text
+    assert await status.read_whole_message() == "work<ing"
+    assert await rest.read_whole_message() == "Hm.  Done."
