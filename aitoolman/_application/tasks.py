@@ -90,6 +90,7 @@ class Task:
         self.status = TaskStatus.INIT
         self.output_data: Any = None
         self.next_task: Task | None = None
+        self.chosen_by = "next_task"
         self.error: BaseException | None = None
         self.workflow: LLMWorkflow | None = None
 
@@ -192,6 +193,7 @@ class LLMTask(Task):
         target.task_name = call.name
         take_arguments(target, call.arguments)
         self.next_task = target
+        self.chosen_by = f"tool call {call.name}"
         raise TaskEnds
 
     async def run_tool_calls(self, **kwargs: Callable[..., Any]) -> None:
@@ -207,6 +209,7 @@ class LLMTask(Task):
         twin = self.clone()
         twin.input_data = follow_up
         self.next_task = twin
+        self.chosen_by = "tool results"
         raise TaskEnds
 
     def _answered(self) -> LLMModuleResult:

@@ -17,6 +17,7 @@ from .._datamodel import (
 from .app import LLMApplication
 from .call import run_call
 from .dataflow import bind_inputs
+from .history import History, WorkflowHistory
 from .scheduling import Node, Slots, Wait, path_between
 from .tasks import Task, TaskStatus
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .modules import ModuleSet
 
-__all__ = ["LLMWorkflow", "WorkflowObserver"]
+__all__ = ["LLMWorkflow", "WorkflowObserver", "running_task"]
 
 _running: ContextVar[Node | None] = ContextVar("aitoolman_running_task", default=None)
 
@@ -87,7 +88,12 @@ class LLMWorkflow(LLMApplication):
         self.max_parallel_tasks = max_parallel_tasks
         self._nodes: dict[Task, Node] = {}
         self._slots = Slots(max_parallel_tasks)
+        self.history: History = History()
+        """Every step that ended, in order; empty where it was switched off."""
         self._observers: list[WorkflowObserver] = []
+        if history:
+            self.history = recorder = WorkflowHistory()
+            self._observers.append(recorder)
         self._gate: Callable[[Node], bool] | None = None
         self._samples: Counter[bytes] = Counter()
         self._failures: list[Task] = []
@@ -313,7 +319,7 @@ class LLMWorkflow(LLMApplication):
             return
         follower = self._successor_node(node, successor)
         task.status = TaskStatus.COMPLETED
-        self._tell_end(task, "next_task")
+        self._tell_end(task, task.chosen_by)
         node.tail = follower
         follower.predecessors.append(node)
         for wait in list(node.asking):
@@ -429,6 +435,12 @@ class LLMWorkflow(LLMApplication):
             self._samples[key] += 1
             return call._replace(sample=sample)
         return call
+
+
+def running_task() -> Task | None:
+    """The task whose code this is, None outside of tasks."""
+    node = _running.get()
+    return node.task if node is not None else None
 
 
 def _is_needed(node: Node) -> bool:
