@@ -177,6 +177,9 @@ class TemplateSet:
         except RecursionError:
             problems.append(ConfigProblem(source.key, "the template is nested too deeply"))
             return None
+        except Exception as exc:  # noqa: BLE001 - Jinja evaluates constants, which may fail at will
+            problems.append(ConfigProblem(source.key, f"cannot be compiled: {exc}"))
+            return None
         problems += _unknown_references(tree, source.key, names)
         # A plain dict of globals: the chained one that Jinja makes costs more than the rendering.
         scope = dict(environment.globals)

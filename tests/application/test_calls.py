@@ -203,7 +203,8 @@ async def test_what_is_passed_in_is_never_changed():
     before = copy.deepcopy(request)
     await app.call(request)
     direct = LLMDirectRequest("m", list(HELLO), tools={}, options={})
-    await app.call(direct)
+    result = await app.call(direct)
+    assert result.request == direct
     app.add_processor("p", str)
     app.add_channel("c", object())
     assert request == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,6 +191,63 @@ def test_the_sandbox_holds(escape):
 
     with pytest.raises(LLMApplicationError):
         text_of(module(escape), f=f)
+
+
+EXPRESSIONS = st.recursive(
+    st.sampled_from(["x", "y", "'a'", "1", "-1", "none", "[]", "{}", "self", "loop", "super()"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("{0[0]} ~ {0[1]}".format),
+        st.tuples(inner, inner).map("{0[0]} // {0[1]}".format),
+        st.tuples(inner, inner).map("{0[0]}[{0[1]}]".format),
+        st.tuples(inner, inner).map("{0[0]}({0[1]})".format),
+        st.tuples(inner, inner).map("{0[0]} if {0[1]} else 1".format),
+        inner.map("{}.__class__".format),
+        inner.map("({})|map('upper')|list".format),
+        inner.map("{}|attr('x')".format),
+        inner.map("({}) is divisibleby(0)".format),
+        inner.map("{}|nofilter".format),
+    ),
+    max_leaves=6,
+)
+STATEMENTS = st.sampled_from(
+    [
+        "{{{{ {0} }}}}",
+        "{{% if {0} %}}a{{% endif %}}",
+        "{{% for i in {0} recursive %}}{{{{ loop(i) }}}}{{% endfor %}}",
+        "{{% set z = {0} %}}",
+        "{{% macro m(a) %}}{{{{ a }}}}{{% endmacro %}}{{{{ m({0}) }}}}",
+        "{{% call {0} %}}a{{% endcall %}}",
+        "{{% block b %}}{{{{ {0} }}}}{{% endblock %}}",
+        "{{% include {0} %}}",
+        "{{% extends {0} %}}",
+        "{{% import {0} as q %}}",
+        "{{{{",
+    ]
+)
+TEMPLATE_PIECES = st.builds(lambda form, inside: form.format(inside), STATEMENTS, EXPRESSIONS)
+
+
+@given(st.lists(TEMPLATE_PIECES, max_size=4).map("".join))
+def test_any_text_is_a_template_or_a_configuration_error(text):
+    """Property: nothing but the two documented errors comes out of building and rendering."""
+    try:
+        app = app_of(module(text))
+    except LLMConfigError:
+        return
+    assert isinstance(app["m"].variables, list)
+    with contextlib.suppress(LLMApplicationError):
+        assert isinstance(app["m"].render(x="v")[0].content, str)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ 1 if ''.__class__ else 2 }}", "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}"],
+    ids=["forbidden constant", "nested too deeply"],
+)
+def test_what_jinja_cannot_compile_is_a_configuration_error(text):
+    """Whatever goes wrong inside Jinja, the message has the key."""
+    with pytest.raises(LLMConfigError, match=r'module\."m"\.template\.user'):
+        app_of(module(text))
 
 
 def test_a_failing_expression_keeps_its_cause():
