@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ _SOURCE_KEYS = {
     "text": {"media_type", "data"},
     "content": {"content"},
 }
+_TOOL_NAME = "[a-zA-Z0-9_-]{1,128}"
+_CALL_ID = "[a-zA-Z0-9_-]+"
 _ASSISTANT_ONLY = {"tool_use", "thinking", "redacted_thinking"}
 _USER_ONLY = {"image", "document", "tool_result"}
 
@@ -103,6 +106,10 @@ def _check_tools(tools: Any) -> None:
         for key in ("name", "input_schema"):
             if key not in tool:
                 raise Refused(400, f"tools.{place}.custom.{key}: Field required")
+        if not re.fullmatch(_TOOL_NAME, tool["name"]):  # modelcontextprotocol#1345
+            raise Refused(
+                400, f"tools.{place}.custom.name: String should match pattern '^{_TOOL_NAME}$'"
+            )
         if tool["input_schema"].get("type") != "object":
             raise Refused(400, f"tools.{place}.custom.input_schema.type: Field required")
         known = {"name", "description", "input_schema", "type", "cache_control", "strict"}
@@ -170,6 +177,8 @@ def _check_block(where: str, block: dict[str, Any], role: str) -> None:
         raise Refused(400, f"{where}: Invalid `data` in `redacted_thinking` block")
     if kind == "tool_use" and not (block.get("id") and isinstance(block.get("input"), dict)):
         raise Refused(400, f"{where}.tool_use.input: Input should be a valid dictionary")
+    if kind == "tool_use" and not re.fullmatch(_CALL_ID, block["id"]):  # unproved
+        raise Refused(400, f"{where}.tool_use.id: String should match pattern '^{_CALL_ID}$'")
 
 
 def _check_source(where: str, kind: str, source: Any) -> None:

@@ -119,7 +119,7 @@ def _check_message(place: int, message: Any, shape: Shape) -> None:
     if content is None and not (role == "assistant" and message.get("tool_calls")):
         raise Refused(400, f"Invalid value for 'content': expected a string, got null. ({where})")
     if isinstance(content, list):
-        _check_parts(where, content)
+        _check_parts(where, content, shape)
     for call in message.get("tool_calls") or ():
         _check_call(where, call, shape)
 
@@ -133,9 +133,13 @@ def _check_reasoning(message: dict[str, Any], shape: Shape) -> None:
         raise _unknown(shape, "reasoning_content", "messages")
 
 
-def _check_parts(where: str, parts: list[Any]) -> None:
+def _check_parts(where: str, parts: list[Any], shape: Shape) -> None:
     needs = {"text": "text", "image_url": "image_url", "input_audio": "input_audio",
              "file": "file", "video_url": "video_url", "refusal": "refusal"}  # fmt: skip
+    if shape.reasoning == "parts":
+        needs["thinking"] = "thinking"
+    if shape.text_only:
+        needs = {"text": "text"}
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in needs or needs[kind] not in part:
@@ -148,6 +152,8 @@ def _check_call(where: str, call: dict[str, Any], shape: Shape) -> None:
     function = call.get("function")
     if not isinstance(call.get("id"), str) or call.get("type") != "function":
         raise Refused(400, f"Missing required parameter: '{where}.tool_calls[0].id'.")
+    if not re.fullmatch(shape.tool_id, call["id"]):
+        raise Refused(400, f"Invalid '{where}.tool_calls[0].id': must match {shape.tool_id}")
     if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
         raise Refused(400, f"Invalid type for '{where}.tool_calls[0].function.arguments'")
     signed = call.get("extra_content", {}).get("google", {}).get("thought_signature")
@@ -286,13 +292,20 @@ def _message(a: Answering) -> dict[str, Any]:
         message["content"] = None
     if shape.nulls:
         message |= {"tool_calls": None, "refusal": None, "function_call": None}
-    if shape.reasoning != "<think>" and (reply.whole_reasoning or shape.nulls):
+    if shape.reasoning == "parts" and reply.whole_reasoning:
+        thinking = {"type": "thinking", "thinking": [_text_part(reply.whole_reasoning)]}
+        message["content"] = [thinking, _text_part(text)] if text else [thinking]
+    elif shape.reasoning not in ("<think>", "parts") and (reply.whole_reasoning or shape.nulls):
         message[shape.reasoning] = reply.whole_reasoning or None
     if shape.reasoning_details and reply.whole_reasoning:
         message["reasoning_details"] = _details(reply.whole_reasoning)
     if reply.tool_calls:
         message["tool_calls"] = [_call(a, n, c) for n, c in enumerate(reply.calls)]
     return message
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
 
 
 def _details(text: str) -> list[dict[str, Any]]:
@@ -311,7 +324,10 @@ def _call(a: Answering, place: int, call: Call) -> dict[str, Any]:
 
 
 def call_id(a: Answering, place: int, call: Call) -> str:
-    return call.id if call.id is not None else f"call_{a.number}_{place}"
+    if call.id is not None:
+        return call.id
+    nine = f"call{a.number:03}{place:02}"
+    return nine if re.fullmatch(a.shape.tool_id, nine) else f"call_{a.number}_{place}"
 
 
 def arguments_text(call: Call) -> str:
@@ -378,6 +394,10 @@ def _reasoning_deltas(a: Answering) -> Iterator[dict[str, Any]]:
         for fragment in ("<think>\n", *fragments, "\n</think>\n\n"):
             yield {"content": fragment}
         return
+    if a.shape.reasoning == "parts":
+        for fragment in fragments:
+            yield {"content": [{"type": "thinking", "thinking": [_text_part(fragment)]}]}
+        return
     for fragment in fragments:
         delta: dict[str, Any] = {"content": None, a.shape.reasoning: fragment}
         yield delta | (
@@ -388,8 +408,8 @@ def _reasoning_deltas(a: Answering) -> Iterator[dict[str, Any]]:
 def _call_deltas(a: Answering, place: int, call: Call) -> Iterator[dict[str, Any]]:
     shape = a.shape
     whole_call = _call(a, place, call)
-    if shape.tool_index:
-        whole_call["index"] = place
+    if shape.tool_index is not False:
+        whole_call["index"] = place if shape.tool_index else 0
     if shape.tool_ids == "none":
         del whole_call["id"]
     if shape.whole_calls:
@@ -399,8 +419,8 @@ def _call_deltas(a: Answering, place: int, call: Call) -> Iterator[dict[str, Any
     yield {**whole_call, "function": {"name": call.name, "arguments": ""}}
     for start in range(0, len(text), 5):
         piece: dict[str, Any] = {"function": {"arguments": text[start : start + 5]}}
-        if shape.tool_index:
-            piece["index"] = place
+        if shape.tool_index is not False:
+            piece["index"] = place if shape.tool_index else 0
         if shape.tool_ids == "repeat":
             piece |= {"id": whole_call["id"], "type": "function"}
         yield piece

@@ -36,10 +36,11 @@ class Shape:
 
     # What it says
     reasoning: str = "reasoning_content"
-    """The field of reasoning, or ``"<think>"``: it stays in the text."""
+    """The field of reasoning; ``"<think>"``: it stays in the text; ``"parts"``: thinking parts in
+    the content."""
     reasoning_details: bool = False
-    tool_index: bool = True
-    """False: tool-call deltas come without ``index``."""
+    tool_index: bool | None = True
+    """False: tool-call deltas come without ``index``; None: it is 0 for all of them."""
     tool_ids: str = "once"
     """``"once"``, ``"repeat"`` (in each delta) or ``"none"``."""
     whole_calls: bool = False
@@ -68,6 +69,9 @@ class Shape:
     max_tokens_field: str | None = None
     """The only one it takes."""
     thinking_needs_stream: bool = False
+    tool_id: str = ".*"
+    """What the id of a tool call must match."""
+    text_only: bool = False
 
 
 _OPENAI = Shape(
@@ -76,6 +80,7 @@ _OPENAI = Shape(
     message_keys=MESSAGE_KEYS,  # unproved for keys inside messages
     refuses_empty_tools=True,
     reasoning_back="never",
+    tool_id=".{1,40}",  # autogen#6377, vercel/ai#5171
 )
 
 SHAPES = {
@@ -85,8 +90,14 @@ SHAPES = {
         # reasoning models of OpenAI: 'max_tokens' is not supported with this model
         replace(_OPENAI, name="openai-reasoning", max_tokens_field="max_completion_tokens"),
         # api-docs.deepseek.com/guides/thinking_mode; hermes-agent#15353, continue#10193
+        # rikkahub#1433: unknown variant `image_url`
         Shape(
-            "deepseek", reasoning_back="must", usage="last_chunk", usage_unasked=True, nulls=True
+            "deepseek",
+            reasoning_back="must",
+            usage="last_chunk",
+            usage_unasked=True,
+            nulls=True,
+            text_only=True,
         ),
         # openrouter.ai/docs: comments, reasoning_details; openai-python#2722
         Shape(
@@ -98,8 +109,15 @@ SHAPES = {
             usage_unasked=True,
             nulls=True,
         ),
-        # docs.ollama.com/openai; finish_reason of tool calls was "stop" in older servers (unproved)
-        Shape("ollama", reasoning="reasoning", whole_calls=True, tool_finish="stop"),
+        # ollama#15457 (index 0 for every call), docs.ollama.com/openai; the finish reason of tool
+        # calls was "stop" in older servers (unproved)
+        Shape(
+            "ollama",
+            reasoning="reasoning",
+            whole_calls=True,
+            tool_finish="stop",
+            tool_index=None,
+        ),
         # vllm#27755 (reasoning_content renamed), null lists in answers
         Shape("vllm", reasoning="reasoning", nulls=True),
         Shape("vllm-old", reasoning="reasoning_content", nulls=True),
@@ -122,9 +140,13 @@ SHAPES = {
         Shape("qwen", tool_ids="repeat", refuses_empty_tools=True, thinking_needs_stream=True),
         # volcengine Ark: OpenAI-like with `thinking: {type}`, MaiBot#1044
         Shape("doubao", usage="own_chunk"),
-        # crush#1590 (extra_forbidden), php-mistral#76; docs.mistral.ai: whole calls, usage last
+        # crush#1590 (extra_forbidden), php-mistral#76, anon-kode#53 (stream_options), opencode#1680
+        # (ids of nine letters and digits), spring-ai#5020 (thinking parts in the content);
+        # docs.mistral.ai: whole calls, usage last
         Shape(
             "mistral",
+            reasoning="parts",
+            tool_id="[a-zA-Z0-9]{9}",
             whole_calls=True,
             usage="last_chunk",
             usage_unasked=True,

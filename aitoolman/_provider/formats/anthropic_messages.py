@@ -33,11 +33,11 @@ def serialize_turns(
     turns: list[Turn] = []
     for message in fit_call_ids(translate(messages, dialect, notes), dialect):
         turn = serialize_one(message, dialect, notes)
-        if turn["role"] in _SYSTEM:
+        if turn.get("role") in _SYSTEM:
             if turns:
                 notes.append("a system message inside the conversation moved to its beginning")
             system += _pieces(turn["content"])
-        elif turn["content"] or turn["role"] == "user":
+        elif turn["content"] or turn["role"] == "user" or message.raw_value is not None:
             turns.append(turn)
         else:
             notes.append("an empty assistant message left out")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ..._datamodel import LLMApiRequestError
 from .base import VendorError
 
-__all__ = ["classify", "error_in", "parse_error_body", "request_error"]
+__all__ = ["classify", "error_in", "parse_error_body", "refuses_content", "request_error"]
 
 _MAX_MESSAGE = 300
 _MAX_BODY = 100_000
@@ -45,7 +45,8 @@ def parse_error_body(status: int, body: str) -> VendorError:
         data = json.loads(body[:_MAX_BODY])
     except (ValueError, RecursionError):
         return VendorError(_one_line(_strip_html(body[:_MAX_BODY])) or _phrase(status))
-    return error_in(data) or VendorError(_text(data) or _phrase(status))
+    said = _message(data) if isinstance(data, dict) else ""
+    return error_in(data) or VendorError(said or _text(data) or _phrase(status))
 
 
 def error_in(data: Any) -> VendorError | None:
@@ -180,3 +181,8 @@ def _phrase(status: int) -> str:
         return f"HTTP {status} {http.HTTPStatus(status).phrase}"
     except ValueError:
         return f"HTTP {status}"
+
+
+def refuses_content(error: VendorError) -> bool:
+    """True where the vendor's moderation refused what was sent."""
+    return _any(_POLICY, (error.code or "").lower())

@@ -43,13 +43,17 @@ def _shallow(inner: Any) -> Any:
 
 
 def merge_list(whole: list[Any], pieces: list[Any]) -> list[Any]:
-    """Append the items of a streamed list; items of one ``type`` and ``index`` grow together."""
+    """Append the items of a streamed list; items of one ``type`` and ``index`` grow together.
+
+    `whole` changes, the items in it never do: they may stand in several messages.
+    """
     for piece in pieces:
-        target = next((w for w in reversed(whole) if _same_item(w, piece)), None)
-        if target is None:
-            whole.append(dict(piece) if isinstance(piece, dict) else piece)
+        places = range(len(whole) - 1, -1, -1)
+        place = next((n for n in places if _same_item(whole[n], piece)), None)
+        if place is None:
+            whole.append(piece)
         else:
-            _grow(target, piece)
+            whole[place] = _grown(whole[place], piece)
     return whole
 
 
@@ -72,15 +76,17 @@ def _same_item(old: Any, new: Any) -> bool:
     return new.get("type") in ("text", "thinking")
 
 
-def _grow(target: dict[str, Any], piece: dict[str, Any]) -> None:
+def _grown(item: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
+    grown = dict(item)
     for key, value in piece.items():
-        old = target.get(key)
+        old = item.get(key)
         if key in _GROWING and isinstance(value, str) and isinstance(old, str):
-            target[key] = old + value
+            grown[key] = old + value
         elif key in _GROWING and isinstance(value, list) and isinstance(old, list):
-            target[key] = merge_list(list(old), value)
+            grown[key] = merge_list(list(old), value)
         elif value is not None:
-            target[key] = value
+            grown[key] = value
+    return grown
 
 
 _GROWING = ("text", "summary", "data", "thinking")

@@ -223,7 +223,6 @@ _ALL = (
     _dialect(
         "mistral",
         "api.mistral.ai",
-        reasoning_in=Fact((), "spring-projects/spring-ai#5020 (thinking parts in the content)"),
         reasoning_out=Fact("thinking_part", "spring-projects/spring-ai#5020"),
         send_reasoning=Fact("must_not", "charmbracelet/crush#1590 (other than in raw messages)"),
         think_tags=Fact("off", _MISTRAL, proved=False),
