@@ -45,6 +45,8 @@ def is_data_type(spec: Any) -> bool:
 def type_name(spec: Any) -> str:
     """How a type is called in results and messages: ``Ticket``, ``list[Ticket]``."""
     arguments = typing.get_args(spec)
+    if spec in (None, types.NoneType):
+        return "None"
     if not arguments:
         return str(getattr(spec, "__name__", repr(spec)))
     if isinstance(spec, types.UnionType) or typing.get_origin(spec) is typing.Union:
@@ -102,7 +104,7 @@ def _pydantic_converter(spec: Any) -> Callable[[Any], Any]:
         except ValidationError as exc:
             problems = exc.errors(include_url=False, include_context=False, include_input=False)
             reasons = "; ".join(f"{p['msg']} - at `{_path(p['loc'])}`" for p in problems[:10])
-            raise ValueError(f"the JSON does not fit: {reasons}.") from exc
+            raise ValueError(f"the answer does not fit: {reasons}.") from exc
 
     return convert
 
@@ -139,7 +141,7 @@ def _msgspec_converter(spec: Any) -> Callable[[Any], Any]:
         try:
             return msgspec.convert(data, spec, strict=False)
         except msgspec.ValidationError as exc:
-            raise ValueError(f"the JSON does not fit: {exc}.{schema}") from exc
+            raise ValueError(f"the answer does not fit: {exc}.{schema}") from exc
 
     return convert
 
@@ -180,7 +182,11 @@ def _inside(info: Any) -> Iterator[msgspec.inspect.Type]:
 def _schema(spec: Any) -> str:
     """The type in words a model knows, where they are few."""
     try:
-        text = msgspec.json.encode(msgspec.json.schema(spec)).decode()
+        schema = msgspec.json.schema(spec)
+        definitions = schema.get("$defs", {})
+        if "$ref" in schema and len(definitions) == 1:
+            (schema,) = definitions.values()
+        text = msgspec.json.encode(schema).decode()
     except (TypeError, ValueError, RecursionError):
         return ""
     return f" It must fit this JSON schema: {text}" if len(text) <= _SCHEMA_LIMIT else ""

@@ -18,7 +18,8 @@ __all__ = ["BROKEN", "Allowance", "Piece", "decode_whole", "find_pieces", "find_
 BROKEN: Any = object()
 """The value of a piece that looks like JSON but needs repair."""
 
-_OPENING = re.compile(r"[{\[]")
+# A bracket that what follows does not rule out: decoding is tried nowhere else.
+_OPENING = re.compile(r"""\{(?=\s*+["'“}\w])|\[(?=\s*+["'“\]\[{\d\-tfnNI])""", re.IGNORECASE)
 _KEY = r"""(?:"(?:[^"\\]|\\.){0,300}"|'(?:[^'\\]|\\.){0,300}'|“[^”]{0,300}”)\s*:"""
 _LIKELY = re.compile(rf"(?:\[\s*)*+\{{\s*{_KEY}", re.DOTALL)
 _POSSIBLE = re.compile(
@@ -26,7 +27,7 @@ _POSSIBLE = re.compile(
 )
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+-]*)[ \t]*\r?\n")
-_TAG = re.compile(r"<(response|answer|output|result|json)>", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)(response|answer|output|result|json)>", re.IGNORECASE)
 _OPENING_OF = {"}": "{", "]": "["}
 
 
@@ -48,8 +49,9 @@ class Allowance:
     def __init__(self, length: int) -> None:
         self.left = 100_000 + 20 * length
 
-    def spend(self, characters: int) -> None:
-        self.left -= characters + 1
+    def spend(self, characters: int, before: int = 0) -> None:
+        """Pay for `characters` looked at; an error's line number costs those `before` it too."""
+        self.left -= characters + before // 32 + 1
 
 
 def decode_whole(text: str) -> Any:
@@ -91,7 +93,7 @@ def _piece_at(text: str, start: int, allowance: Allowance) -> Piece | None:
             value, end = decoder.raw_decode(text, start)
         except json.JSONDecodeError as exc:
             error = exc
-            allowance.spend(exc.pos - start)
+            allowance.spend(exc.pos - start, before=exc.pos)
         except RecursionError:
             raise too_deep() from None
         else:
@@ -157,10 +159,11 @@ def _fences(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _tag_contents(text: str) -> Iterator[tuple[int, int]]:
-    at = 0
-    while tag := _TAG.search(text, at):
-        end = text.find(f"</{tag[1]}>", tag.end())
-        again = text.find(tag[0], tag.end(), end if end >= 0 else len(text))
-        if again < 0:  # else the first was a mention of the tag
-            yield tag.end(), end if end >= 0 else len(text)
-        at = tag.end()
+    """From the last start tag before an end tag: the ones before it only mention the tag."""
+    opened: dict[str, int] = {}
+    for tag in _TAG.finditer(text):
+        if not tag[1]:
+            opened[tag[2].lower()] = tag.end()
+        elif (start := opened.pop(tag[2].lower(), None)) is not None:
+            yield start, tag.start()
+    yield from ((start, len(text)) for start in opened.values())

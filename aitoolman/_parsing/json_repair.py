@@ -50,7 +50,7 @@ def repair(text: str) -> dict[str, Any] | list[Any]:
 def _repaired(text: str) -> Any:
     import json_repair
 
-    steps = min(100_000 + 20 * len(text), 5_000_000)
+    steps = min(100_000 + 20 * len(text), 2_000_000)
     try:
         return json_repair.repair_json(
             _Metered.of(text, [steps]), return_objects=True, skip_json_loads=True

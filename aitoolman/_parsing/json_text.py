@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,11 +80,17 @@ def _find(text: str) -> ParsedJson | None:
     allowance = Allowance(len(text))
     everywhere = list(find_pieces(text, allowance))
     for start, end in find_regions(text):
-        inside = any(p.exact and p.start < start and end < p.end for p in everywhere)
-        found = None if inside else _read_region(text[start:end].strip(), allowance)
-        if found:
+        if _is_inside(everywhere, start, end):
+            continue
+        if found := _read_region(text[start:end].strip(), allowance):
             return found
     return _best(text, everywhere)
+
+
+def _is_inside(pieces: list[Piece], start: int, end: int) -> bool:
+    """Whether a fence or tag stands in a string of valid JSON."""
+    at = bisect.bisect_left(pieces, start, key=lambda piece: piece.start)
+    return at > 0 and pieces[at - 1].exact and end < pieces[at - 1].end
 
 
 def _read_region(text: str, allowance: Allowance) -> ParsedJson | None:
