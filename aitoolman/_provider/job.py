@@ -1,0 +1,156 @@
+"""The life of one request: whatever happens, one answer, both messages ended, one callback."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import TYPE_CHECKING
+
+from .._datamodel import FinishReason, LLMProviderResponse
+from .reply import ReplyWriter
+from .traffic import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .._datamodel import LLMProviderRequest
+    from .._secrets import Redactor
+
+    Work = Callable[[LLMProviderResponse, ReplyWriter], Awaitable[None]]
+    Callback = Callable[[LLMProviderRequest], Awaitable[object]]
+
+__all__ = ["Job", "blank_response"]
+
+
+def blank_response(request: LLMProviderRequest) -> LLMProviderResponse:
+    """A response to `request` that says nothing yet."""
+    return LLMProviderResponse(
+        client_id=request.client_id,
+        context_id=request.context_id,
+        request_id=request.request_id,
+        model_name=request.model_name,
+        stream=request.stream,
+    )
+
+
+class Job:
+    """Runs the work for one request in a task of its own.
+
+    Args:
+        request: Its ``response`` future gets the answer; cancelling that future ends the work.
+        work: Fills the response it is given; may raise anything.
+        redactor: Keeps secrets out of messages.
+        callback: Awaited once after the answer is set.
+        on_answer: Called just before the answer is set.
+    """
+
+    def __init__(
+        self,
+        request: LLMProviderRequest,
+        work: Work,
+        redactor: Redactor,
+        callback: Callback | None,
+        on_answer: Callable[[Job], None],
+    ) -> None:
+        self.request = request
+        self.response = blank_response(request)
+        self._work = work
+        self._redactor = redactor
+        self._callback = callback
+        self._on_answer = on_answer
+        self._working = False
+        self._answered = False
+        self._future = request.response
+        self._future.add_done_callback(self._on_future_done)
+        self.task = asyncio.get_running_loop().create_task(self._run())
+        self.task.add_done_callback(self._on_task_done)
+
+    def cancel(self) -> None:
+        """End the work; the answer has the status ``cancelled``. Again, or too late, is fine."""
+        if not self._future.done():
+            self.request.is_cancelled = True
+        if self._working:
+            self._working = False
+            self.request.is_cancelled = True
+            self.task.cancel()
+
+    def _on_future_done(self, future: asyncio.Future[LLMProviderResponse]) -> None:
+        if future.cancelled():
+            self.request.is_cancelled = True
+            self.cancel()
+
+    async def _run(self) -> None:
+        writer = ReplyWriter(self.request.output_channel, self.request.reasoning_channel)
+        foreign: BaseException | None = None
+        try:
+            await self._do_work(writer)
+        except asyncio.CancelledError as exc:
+            foreign = self._note_cancel(exc)
+        except Exception as exc:  # noqa: BLE001 - every request gets an answer
+            self._note_bug(exc)
+        self._working = False
+        await self._end_messages(writer)
+        self._answer()
+        await self._call_back()
+        if foreign is not None:
+            raise foreign
+
+    async def _do_work(self, writer: ReplyWriter) -> None:
+        if self.request.is_cancelled or self._future.cancelled():
+            self._mark_cancelled()
+            return
+        self._working = True
+        await self._work(self.response, writer)
+
+    def _note_cancel(self, exc: asyncio.CancelledError) -> asyncio.CancelledError | None:
+        """Take our own cancel as done with; one from elsewhere travels on afterwards."""
+        self._mark_cancelled()
+        task = asyncio.current_task()
+        if self.request.is_cancelled and task is not None:
+            return exc if task.uncancel() else None
+        return exc
+
+    def _mark_cancelled(self) -> None:
+        self.response.finish_reason = FinishReason.cancelled.value
+        self.response.error_text = "the request was cancelled"
+
+    def _note_bug(self, exc: Exception) -> None:
+        details = self._redactor.text("".join(traceback.format_exception(exc)))
+        log.error("request %s failed unexpectedly\n%s", self.request.request_id, details)
+        self._fail(FinishReason.error, f"{type(exc).__name__}: {exc}")
+
+    def _fail(self, finish: FinishReason, text: str) -> None:
+        self.response.finish_reason = finish.value
+        self.response.error_text = self._redactor.text(text)
+
+    async def _end_messages(self, writer: ReplyWriter) -> None:
+        try:
+            await writer.finish()
+        except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
+            if self.response.error_text is None:
+                text = f"the output channel failed: {type(exc).__name__}: {exc}"
+                self._fail(FinishReason.error_app, text)
+
+    def _answer(self) -> None:
+        self._answered = True
+        self._on_answer(self)
+        if not self._future.done():
+            self._future.set_result(self.response)
+
+    async def _call_back(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is None:
+            return
+        try:
+            await callback(self.request)
+        except Exception as exc:  # noqa: BLE001 - and so may its callback
+            details = self._redactor.text("".join(traceback.format_exception(exc)))
+            log.error("the callback of %s failed\n%s", self.request.request_id, details)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        """The last word: also for a task that was cancelled before it began."""
+        if not self._answered:
+            self._mark_cancelled()
+            self._answer()
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            log.error("request %s ended with %s", self.request.request_id, type(exc).__name__)

@@ -1,0 +1,208 @@
+"""All vendors behind one door: requests go in, each gets one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._config import ProviderConfig
+from .._datamodel import FinishReason, LLMApiRequestError, LLMConfigError
+from .._secrets import Redactor
+from .clock import Clock
+from .endpoint import Endpoint
+from .errors import SinkFailed
+from .formats.registry import format_names
+from .http import HttpClient
+from .job import Job
+from .pursuit import Pursuit, Tools
+from .tokens import TokenEstimator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from types import TracebackType
+
+    from .._datamodel import LLMProviderRequest, LLMProviderResponse
+    from .reply import ReplyWriter
+
+__all__ = ["LLMProviderManager", "RequestTask"]
+
+CLOSE_SECONDS = 3.0
+"""How long `close` waits for channels and callbacks of the caller."""
+
+
+class RequestTask(NamedTuple):
+    """A request under way."""
+
+    request: LLMProviderRequest
+    task: asyncio.Task[None]
+
+
+class LLMProviderManager:
+    """Sends requests to vendors: limits, retries, failover, cost and times.
+
+    It is made without an event loop and belongs to the one it is first used on. Use it with
+    ``async with``, or `close` it.
+
+    Args:
+        config: The provider configuration, see docs/configuration.md.
+        clock: The source of time, for tests.
+        jitter: Gives numbers from 0 to 1, for tests.
+
+    Raises:
+        LLMConfigError: The configuration has mistakes; all of them are in the message.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | ProviderConfig,
+        *,
+        clock: Clock | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        if not isinstance(config, ProviderConfig):
+            config = ProviderConfig.from_dict(config, format_names())
+        self.config = config
+        self._tools = Tools(clock or Clock(), HttpClient(), Redactor(), TokenEstimator(), jitter)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._jobs: dict[str, Job] = {}
+        """Under way, by request id, until the answer is set."""
+        self._running: set[Job] = set()
+        """Until the callback, too, is done."""
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"LLMProviderManager({', '.join(self.config.entries)}; {len(self._jobs)} under way)"
+
+    async def __aenter__(self) -> LLMProviderManager:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # Requests
+
+    def process_request(
+        self,
+        request: LLMProviderRequest,
+        callback: Callable[[LLMProviderRequest], Coroutine[Any, Any, object]] | None = None,
+    ) -> RequestTask:
+        """Start a request and return at once.
+
+        Its ``response`` future gets exactly one answer, a failure included; cancelling that future
+        ends the request.
+
+        Args:
+            request: What to ask; it is not changed but for ``is_cancelled``.
+            callback: Awaited once with the request, after the answer is set, whatever the outcome.
+
+        Raises:
+            RuntimeError: There is no running event loop.
+        """
+        duplicate = request.request_id in self._jobs
+
+        async def work(response: LLMProviderResponse, writer: ReplyWriter) -> None:
+            await self._pursue(request, duplicate, response, writer)
+
+        job = Job(request, work, self._tools.redactor, callback, self._answered)
+        self._jobs.setdefault(request.request_id, job)
+        self._running.add(job)
+        job.task.add_done_callback(lambda _: self._running.discard(job))
+        return RequestTask(request, job.task)
+
+    def submit(self, request: LLMProviderRequest) -> None:
+        """`process_request` without a callback."""
+        self.process_request(request)
+
+    async def cancel_request(self, request_id: str) -> None:
+        """End a request; its answer is ``cancelled``, with the text so far. Unknown: ignored."""
+        job = self._jobs.get(request_id)
+        if job is not None:
+            job.cancel()
+
+    async def cancel_all_requests(self, client_id: str, context_id: str | None = None) -> None:
+        """End all requests of a client, or those of one context and of those below (``ctx/1``)."""
+        below = f"{context_id}/"
+        for job in list(self._jobs.values()):
+            request = job.request
+            mine = context_id is None or request.context_id == context_id
+            if request.client_id == client_id and (
+                mine or (request.context_id or "").startswith(below)
+            ):
+                job.cancel()
+
+    def _answered(self, job: Job) -> None:
+        if self._jobs.get(job.request.request_id) is job:
+            del self._jobs[job.request.request_id]
+
+    async def _pursue(
+        self,
+        request: LLMProviderRequest,
+        duplicate: bool,
+        response: LLMProviderResponse,
+        writer: ReplyWriter,
+    ) -> None:
+        """Answer a request; what is wrong with it is an answer, too."""
+        try:
+            if self._closed:
+                raise LLMApiRequestError("the provider manager is closed")
+            if duplicate:
+                raise LLMApiRequestError(
+                    f"a request with the id {request.request_id!r} is under way already"
+                )
+            endpoints = self._find(request.model_name)
+            await Pursuit(self._tools, request, endpoints, response, writer).run()
+        except (LLMApiRequestError, LLMConfigError) as exc:
+            self._refuse(response, FinishReason.error_request, exc)
+        except SinkFailed as exc:
+            self._refuse(response, FinishReason.error_app, exc)
+
+    def _refuse(self, response: LLMProviderResponse, finish: FinishReason, exc: Exception) -> None:
+        response.finish_reason = finish.value
+        response.error_text = self._tools.redactor.text(str(exc))
+        if response.start_time is None:
+            response.start_time = self._tools.clock.wall()
+
+    def _find(self, model_name: str) -> list[Endpoint]:
+        """The endpoints behind a model name.
+
+        Raises:
+            LLMApiRequestError: There is no such model.
+            LLMConfigError: A variable in an alias is not set.
+        """
+        return [self._endpoint(entry) for entry in self.config.candidates(model_name)]
+
+    def _endpoint(self, entry: Any) -> Endpoint:
+        endpoint = self._endpoints.get(entry.name)
+        if endpoint is None:
+            tools = self._tools
+            endpoint = self._endpoints[entry.name] = Endpoint(entry, tools.clock, tools.redactor)
+        return endpoint
+
+    # The end
+
+    async def close(self) -> None:
+        """End all requests, connections and embedded models. Again is fine."""
+        self._closed = True
+        jobs = list(self._running)
+        for job in jobs:
+            job.cancel()
+        await self._wait_for(jobs)
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+        await self._tools.http.close()
+
+    async def _wait_for(self, jobs: list[Job]) -> None:
+        tasks = [job.task for job in jobs if job.task is not asyncio.current_task()]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=CLOSE_SECONDS)
