@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .formats.base import LLMFormatStrategy
     from .llamacpp import Lease
 
-__all__ = ["Endpoint", "Target"]
+__all__ = ["Endpoint", "Target", "make_target"]
 
 
 FIRST_ANSWER = 256.0
@@ -63,6 +63,8 @@ class Endpoint:
         )
         self._clock = clock
         self._redactor = redactor
+        self.digest: str | None = None
+        """Over what can change its answers; made by `describe`."""
         self._target: Target | None = None
         self._opening = asyncio.Lock()
         self._suspect = False
@@ -124,7 +126,7 @@ class Endpoint:
         if self._target is not None:
             return self._target
         if self.entry.type != "llamacpp":
-            self._target = self._make_target(self.resolve())
+            self._target = make_target(self.resolve(), self._redactor)
             return self._target
         async with self._opening:
             if self._target is None:
@@ -162,28 +164,33 @@ class Endpoint:
             at_lease = dataclasses.replace(
                 resolved, url=lease.url, api_key=lease.api_key, config=config
             )
-            return self._make_target(at_lease)._replace(lease=lease)
+            return make_target(at_lease, self._redactor)._replace(lease=lease)
         except BaseException:
             lease.release()
             raise
-
-    def _make_target(self, resolved: ResolvedEntry) -> Target:
-        from multidict import CIMultiDict
-        from yarl import URL
-
-        from .formats.registry import make_format
-
-        strategy = make_format(resolved.config["type"], resolved.config)
-        headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
-        headers.update(strategy.request_headers())
-        headers.update(resolved.headers)
-        assert resolved.url is not None
-        clean = self._redactor.text
-        shown = {name: clean(value) for name, value in mask_headers(headers).items()}
-        return Target(URL(resolved.url), headers, strategy, clean(mask_url(resolved.url)), shown)
 
     def close(self) -> None:
         """Give the embedded model back."""
         target, self._target = self._target, None
         if target is not None and target.lease is not None:
             target.lease.release()
+
+
+def make_target(resolved: ResolvedEntry, redactor: Redactor) -> Target:
+    """The target of a resolved entry.
+
+    Raises:
+        LLMConfigError: There is no such format, or it refuses its configuration.
+    """
+    from multidict import CIMultiDict
+    from yarl import URL
+
+    from .formats.registry import make_format
+
+    strategy = make_format(resolved.config["type"], resolved.config)
+    headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
+    headers.update(strategy.request_headers())
+    headers.update(resolved.headers)
+    url, clean = resolved.url or "", redactor.text
+    shown = {name: clean(value) for name, value in mask_headers(headers).items()}
+    return Target(URL(url), headers, strategy, clean(mask_url(url)), shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,15 +15,22 @@ from .endpoint import Endpoint
 from .errors import SinkFailed
 from .formats.registry import format_names
 from .http import HttpClient
+from .inspection import describe, preview
 from .job import Job
 from .pursuit import Pursuit, Tools
 from .tokens import TokenEstimator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
     from types import TracebackType
 
-    from .._datamodel import LLMProviderRequest, LLMProviderResponse
+    from .._datamodel import (
+        LLMProviderRequest,
+        LLMProviderResponse,
+        Message,
+        ModelDescription,
+        RequestPreview,
+    )
     from .reply import ReplyWriter
 
 __all__ = ["LLMProviderManager", "RequestTask"]
@@ -184,6 +192,37 @@ class LLMProviderManager:
             endpoint = self._endpoints[entry.name] = Endpoint(entry, tools.clock, tools.redactor)
         return endpoint
 
+    # Looking without sending
+
+    async def describe(self, model_name: str) -> ModelDescription:
+        """What `model_name` stands for, with limits in force and prices; never a key.
+
+        Raises:
+            LLMApiRequestError: There is no such model.
+        """
+        with _as_request_error(self._tools.redactor):
+            return await describe(model_name, self._find(model_name))
+
+    async def preview(
+        self,
+        model_name: str,
+        messages: list[Message],
+        tools: dict[str, dict[str, Any]] | None = None,
+        options: dict[str, Any] | None = None,
+        stream: bool = False,
+    ) -> RequestPreview:
+        """The request as it would be sent to the first entry behind `model_name`.
+
+        Raises:
+            LLMApiRequestError: There is no such model.
+            LLMApplicationError: The request cannot be built.
+        """
+        with _as_request_error(self._tools.redactor):
+            first, tools_ = self._find(model_name)[0], self._tools
+            return preview(
+                first, tools_.redactor, tools_.estimator, messages, tools, options, stream
+            )
+
     # The end
 
     async def close(self) -> None:
@@ -206,3 +245,12 @@ class LLMProviderManager:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=CLOSE_SECONDS)
+
+
+@contextlib.contextmanager
+def _as_request_error(redactor: Redactor) -> Iterator[None]:
+    """A mistake in the configuration, found only now, makes the request impossible."""
+    try:
+        yield
+    except LLMConfigError as exc:
+        raise LLMApiRequestError(redactor.text(str(exc))) from exc
