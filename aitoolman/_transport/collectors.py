@@ -282,6 +282,8 @@ class DefaultTextChannelCollector(ChannelCollector):
 
 def _print(text: str) -> None:
     out = sys.stdout
+    if out is None:  # a program without a console
+        return
     if out.isatty():
         text = text.translate(_VISIBLE)
     try:

@@ -168,6 +168,8 @@ class FloorWriter:
         if not self._ended and self._line is not None:
             self._part.buffer.append(None)
             self._part.left = True
+            if all(part.left for part in self._line.parts.copy()):
+                self._leave_alone(self._line)
             _wake_first(self._line)
 
 
