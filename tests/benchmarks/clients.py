@@ -118,13 +118,13 @@ async def aitoolman(port: int, concurrency: int) -> AsyncIterator[Client]:
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     config = {
         "default": {"parallel": concurrency},
-        "api": {name: {"url": url, "model": name} for name in ("plain", "slow", "tokens")},
+        "api": {name: {"url": url, "model": name} for name in ("plain", "slow", "tokens", "paced")},
     }
     prompts = {
         "module_default": {"output_channel": "", "reasoning_channel": ""},
         "module": {
             name: {"model": name, "template": {"user": "{{ticket}}"}}
-            for name in ("plain", "slow", "tokens")
+            for name in ("plain", "slow", "tokens", "paced")
         },
     }
     async with aitoolman.LLMLocalClient(config) as client:

@@ -1,7 +1,8 @@
 """A server that answers with prepared bytes, as cheaply as asyncio can: it must not be the limit.
 
 The model's name in the request says what comes back: ``plain`` a whole answer at once, ``slow`` the
-same after 100 ms, ``tokens`` a stream of `TOKENS` events, one write each.
+same after 100 ms, ``tokens`` a stream of `TOKENS` events, one write each, ``paced`` a stream of a
+few events, 2 ms apart.
 """
 
 from __future__ import annotations
@@ -87,6 +88,11 @@ class Prepared(asyncio.Protocol):
         if b'"tokens"' in body:
             self.transport.write(STREAM_HEAD)
             self.next_token(TOKENS)
+        elif b'"paced"' in body:
+            self.transport.write(STREAM_HEAD + TOKEN)
+            for n in range(1, 5):
+                asyncio.get_running_loop().call_later(0.002 * n, self.transport.write, TOKEN)
+            asyncio.get_running_loop().call_later(0.01, self.transport.write, STREAM_END)
         elif b'"slow"' in body:
             asyncio.get_running_loop().call_later(0.1, self.transport.write, PLAIN)
         else:
