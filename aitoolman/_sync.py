@@ -51,8 +51,8 @@ class Sync:
         return self._wait(self._target(*args, **kwargs))
 
     def __enter__(self) -> Any:
-        self._wait(self._target.__aenter__())
-        return self
+        """What ``async with`` would give: the object itself, to be passed on."""
+        return self._wait(self._target.__aenter__())
 
     def __exit__(
         self,
