@@ -65,7 +65,7 @@ def test_an_example_runs_and_prints_what_the_page_says(block, tmp_path, monkeypa
     shutil.copytree(PROJECT / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
     # Empty lines in front give tracebacks the page's own line numbers.
-    code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
+    code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec", dont_inherit=True)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, {"__name__": "__main__"})
