@@ -34,6 +34,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # Methods that reach up, each by one import inside the function.
 REACHES_UP = {
+    ("_transport/local.py", "_ledger"),
     ("_transport/show.py", "_notebook"),
 }
 
