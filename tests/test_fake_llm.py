@@ -47,9 +47,8 @@ async def stream(
 
 
 def said(events: list[Any]) -> str:
-    return "".join(
-        c["delta"].get("content") or "" for event in events for c in event.get("choices", ())
-    )
+    pieces = [c["delta"].get("content") for event in events for c in event.get("choices", ())]
+    return "".join(piece for piece in pieces if isinstance(piece, str))
 
 
 async def test_it_echoes_the_last_user_message(fake_llm: FakeLLM, http: Any) -> None:

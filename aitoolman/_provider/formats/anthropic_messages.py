@@ -33,11 +33,12 @@ def serialize_turns(
     turns: list[Turn] = []
     for message in fit_call_ids(translate(messages, dialect, notes), dialect):
         turn = serialize_one(message, dialect, notes)
-        if turn.get("role") in _SYSTEM:
+        role, content = turn.get("role"), turn.get("content")
+        if role in _SYSTEM:
             if turns:
                 notes.append("a system message inside the conversation moved to its beginning")
-            system += _pieces(turn["content"])
-        elif turn["content"] or turn["role"] == "user" or message.raw_value is not None:
+            system += _pieces(content)
+        elif content or role == "user" or message.raw_value is not None:
             turns.append(turn)
         else:
             notes.append("an empty assistant message left out")
@@ -154,9 +155,9 @@ def _merged(turns: list[Turn]) -> list[Turn]:
     """Turns that alternate; within a user's turn the tool results come first."""
     merged: list[Turn] = []
     for turn in turns:
-        if merged and merged[-1]["role"] == turn["role"]:
-            blocks = [*_blocks(merged[-1]["content"]), *_blocks(turn["content"])]
-            if turn["role"] == "user":
+        if merged and merged[-1].get("role") == turn.get("role"):
+            blocks = [*_blocks(merged[-1].get("content")), *_blocks(turn.get("content"))]
+            if turn.get("role") == "user":
                 blocks.sort(key=lambda b: not _is_a(b, "tool_result"))
             merged[-1] = {**merged[-1], "content": blocks}
         else:
@@ -165,16 +166,18 @@ def _merged(turns: list[Turn]) -> list[Turn]:
 
 
 def _blocks(content: Any) -> list[Any]:
-    return content if isinstance(content, list) else _text_blocks(content)
+    if isinstance(content, list):
+        return content
+    return _text_blocks(content) if isinstance(content, str) else []
 
 
 def _checked(turns: list[Turn], notes: list[str]) -> list[Turn]:
     if not turns:
         raise LLMApplicationError("the request has no message besides the system prompt")
-    if turns[0]["role"] != "user":
+    if turns[0].get("role") != "user":
         notes.append("a user turn '...' put in front: the vendor wants a user to begin")
         turns = [{"role": "user", "content": "..."}, *turns]
-    if turns[-1]["role"] == "assistant" and isinstance(turns[-1]["content"], str):
+    if turns[-1].get("role") == "assistant" and isinstance(turns[-1].get("content"), str):
         # A prefill that ends with white space is refused.
         turns[-1] = {**turns[-1], "content": turns[-1]["content"].rstrip()}
     return turns

@@ -8,7 +8,7 @@ import msgspec
 
 from ..._datamodel import LLMResponseFormatError, ToolCall
 from .answers import append_text, decode_json, encode_json, parse_arguments
-from .anthropic_answers import apply_usage, block_text, set_stop_reason, settle
+from .anthropic_answers import apply_usage, block_text, read_tool_uses, set_stop_reason, settle
 from .base import StreamEvent
 from .errors import error_in, parse_error_body, request_error
 from .thinking import ThinkSplitter
@@ -84,9 +84,7 @@ class _Block:
         """The tool call of a ``tool_use`` block, its arguments as the model wrote them."""
         given = self.raw.get("input")
         text = self.text if self.pieces else encode_json(given if given is not None else {})
-        name, call_id = self.raw.get("name"), self.raw.get("id")
-        if not isinstance(name, str) or not isinstance(call_id, str | None):
-            raise LLMResponseFormatError("a tool_use block has no name or an impossible id")
+        name, call_id = self.raw.get("name") or "", self.raw.get("id") or None
         return ToolCall(name, text, parse_arguments(text), call_id)
 
 
@@ -189,6 +187,8 @@ class AnthropicStreamReader:
         raw = event.content_block
         if not isinstance(raw, dict):
             raise LLMResponseFormatError("a content block begins without an object")
+        if raw.get("type") == "tool_use":
+            read_tool_uses([raw])  # refuses what could not be put together at the end
         index = event.index if type(event.index) is int else len(state.blocks)
         state.blocks[index] = _Block(raw)
         text, reasoning = block_text(raw)  # empty at Anthropic, not at every server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -70,6 +71,8 @@ def _with_quirks(dialect: Dialect, quirks: Mapping[str, Any]) -> Dialect:
         if key not in known:
             raise _problem(f"quirks.{key}", f"unknown quirk; {did_you_mean(key, known)}")
     fields = {name: getattr(dialect, name) for name in known} | dict(quirks)
+    for key in ("tool_name_pattern", "tool_id_pattern"):
+        _check_pattern(key, quirks.get(key))
     try:
         changed = msgspec.convert({"name": dialect.name, **fields}, Dialect)
     except msgspec.ValidationError as exc:
@@ -77,6 +80,13 @@ def _with_quirks(dialect: Dialect, quirks: Mapping[str, Any]) -> Dialect:
     return msgspec.structs.replace(
         changed, format=dialect.format, hosts=dialect.hosts, evidence=dialect.evidence
     )
+
+
+def _check_pattern(key: str, pattern: Any) -> None:
+    try:
+        re.compile(pattern or "")
+    except (re.error, TypeError) as exc:
+        raise _problem(f"quirks.{key}", f"must be a regular expression: {exc}") from exc
 
 
 def _problem(key: str, message: str) -> LLMConfigError:

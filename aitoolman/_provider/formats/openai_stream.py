@@ -118,9 +118,9 @@ class OpenAIStreamReader:
         if chunk.usage is not None or chunk.x_groq is not None:
             self._usage(response, chunk)
         choice = _first(chunk.choices) if chunk.choices else None
-        return self._choice(response, choice, data) if choice is not None else _NOTHING
+        return self._choice(response, choice) if choice is not None else _NOTHING
 
-    def _choice(self, response: LLMProviderResponse, choice: Any, data: str) -> StreamEvent:
+    def _choice(self, response: LLMProviderResponse, choice: Any) -> StreamEvent:
         state = response.stream_state
         if state is None:
             state = response.stream_state = OpenAIStream(self._dialect)
@@ -129,7 +129,7 @@ class OpenAIStreamReader:
         if delta is not None:
             text, reasoning = self._delta(state, delta)
         if choice.error:
-            _raise_error(data)
+            _raise_error(encode_json({"error": choice.error}))
         if choice.usage is not None:
             self._usage(response, choice)
         word = choice.finish_reason

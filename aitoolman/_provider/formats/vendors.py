@@ -36,7 +36,9 @@ _ALL = (
         "api.openai.com",
         "openai.azure.com",
         reasoning_out=Fact("", _OPENAI),
-        send_reasoning=Fact("must_not", _OPENAI),
+        send_reasoning=Fact(
+            "must_not", "no message field of this kind is documented", proved=False
+        ),
         think_tags=Fact("off", "https://platform.openai.com/docs/guides/reasoning"),
         tool_index=Fact("given", "https://platform.openai.com/docs/guides/function-calling"),
         stream_usage=Fact(True, _OPENAI),

@@ -217,7 +217,7 @@ def test_claude_tool_results_become_tool_messages() -> None:
 
 
 def test_openai_content_parts_become_blocks() -> None:
-    """Raw parts with text and an image go to Anthropic; audio, which it cannot hear, is an error."""
+    """Raw text and image parts go to Anthropic; audio, which it cannot hear, is an error."""
     parts = [
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
