@@ -107,7 +107,7 @@ def _sha256(value: Any) -> str:
 class _Placeholders(dict[str, str]):
     """An environment in which a variable that is not set stands for itself."""
 
-    def get(self, name: str, default: Any = None) -> Any:  # type: ignore[override]
+    def get(self, name: str, default: Any = None) -> Any:
         return super().get(name) or f"${{{name}}}"
 
 
@@ -135,7 +135,10 @@ def preview(
         LLMConfigError: The entry's address cannot be known.
     """
     entry = endpoint.entry
-    target = make_target(_open(entry), redactor)
+    resolved = _open(entry)
+    for secret in resolved.secrets:
+        redactor.add(secret)
+    target = make_target(resolved, redactor)
     request = LLMProviderRequest(
         "", None, "", entry.name, list(messages), dict(tools or {}), dict(options or {}), stream,
         call=CallInfo(),
@@ -146,7 +149,7 @@ def preview(
     return RequestPreview(
         entry.name,
         list(messages),
-        body,
+        _masked(body, redactor),
         tokens,
         token_cost(entry.price, tokens, 0),
         None if most is None else token_cost(entry.price, tokens, most),
@@ -158,3 +161,11 @@ def preview(
 def _answer_limit(body: dict[str, Any]) -> int | None:
     limits = (body.get(name) for name in _LIMIT_FIELDS)
     return next((n for n in limits if isinstance(n, int) and not isinstance(n, bool)), None)
+
+
+def _masked(body: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """The body without secrets, which only a strange configuration puts there."""
+    text = msgspec.json.encode(body).decode()
+    clean = redactor.text(text)
+    masked: dict[str, Any] = body if clean == text else msgspec.json.decode(clean)
+    return masked

@@ -1,8 +1,8 @@
 """Server-sent events out of blocks of bytes, however the blocks are cut.
 
 The rules are those of the HTML standard, "Server-sent events", 9.2.6: lines end with LF, CR LF or
-CR, a byte order mark may come first, a blank line ends an event. The usual event, one ``data:``
-line, is made directly; httpx-sse interprets everything else.
+CR, a byte order mark may come first, a blank line ends an event, one without data is none. The
+usual event, one ``data:`` line, is made directly; httpx-sse interprets everything else.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ class EventSplitter:
         for line in lines.decode("utf-8", "replace").split("\n"):
             event = self._decode(line)
             if event is not None:
-                events.append(event)
                 self._direct = not event.id
+                if event.data:
+                    events.append(event)
 
     def _completes(self, block: bytes) -> bool:
         return b"\n\n" in block or (block[:1] == b"\n" and self._pieces[-1][-1:] == b"\n")
