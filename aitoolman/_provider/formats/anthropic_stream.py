@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from ..._datamodel import LLMResponseFormatError, ToolCall
-from .answers import append_text, decode_json, encode_json, parse_arguments
+from .answers import append_text, decode_json, encode_json, parse_arguments, text_of
 from .anthropic_answers import apply_usage, block_text, read_tool_uses, set_stop_reason, settle
 from .base import StreamEvent
 from .errors import error_in, parse_error_body, request_error
@@ -160,11 +160,11 @@ class AnthropicStreamReader:
             return _NOTHING
         kind = delta.type
         if kind == "text_delta":
-            text = _text(delta.text, "a text delta")
+            text = text_of(delta.text, "a text delta")
             state.block(event.index, "text").pieces.append(text)
             return self._said(response, state, text)
         if kind == "thinking_delta":
-            thought = _text(delta.thinking, "a thinking delta")
+            thought = text_of(delta.thinking, "a thinking delta")
             state.block(event.index, "thinking").thoughts.append(thought)
             response.response_reasoning += thought
             return StreamEvent("", thought)
@@ -184,11 +184,7 @@ class AnthropicStreamReader:
     def _start(
         self, response: LLMProviderResponse, state: AnthropicStream, event: _Event
     ) -> StreamEvent:
-        raw = event.content_block
-        if not isinstance(raw, dict):
-            raise LLMResponseFormatError("a content block begins without an object")
-        if raw.get("type") == "tool_use":
-            read_tool_uses([raw])  # refuses what could not be put together at the end
+        raw = _checked_block(event.content_block)
         index = event.index if type(event.index) is int else len(state.blocks)
         state.blocks[index] = _Block(raw)
         text, reasoning = block_text(raw)  # empty at Anthropic, not at every server
@@ -243,13 +239,26 @@ class AnthropicStreamReader:
         return self.read(response, ServerSentEvent(data=data))
 
 
+def _checked_block(raw: Any) -> dict[str, Any]:
+    """A block as it opens; refuses what could not be put together at the end."""
+    if not isinstance(raw, dict):
+        raise LLMResponseFormatError("a content block begins without an object")
+    for key in ("text", "thinking", "signature"):
+        text_of(raw.get(key), f"{key} of a content block")
+    if not isinstance(raw.get("citations"), list | None):
+        raise LLMResponseFormatError("the citations of a content block are no list")
+    if raw.get("type") == "tool_use":
+        read_tool_uses([raw])
+    return raw
+
+
 def _extend(state: AnthropicStream, event: _Event, delta: _Delta) -> None:
     """Deltas without visible text: arguments, signatures, citations; others are ignored."""
     if delta.type == "input_json_delta":
-        piece = _text(delta.partial_json, "an input delta")
+        piece = text_of(delta.partial_json, "an input delta")
         state.block(event.index, "tool_use").pieces.append(piece)
     elif delta.type == "signature_delta":
-        piece = _text(delta.signature, "a signature")
+        piece = text_of(delta.signature, "a signature")
         state.block(event.index, "thinking").signature.append(piece)
     elif delta.type == "citations_delta" and delta.citation is not None:
         raw = state.block(event.index, "text").raw
@@ -259,14 +268,6 @@ def _extend(state: AnthropicStream, event: _Event, delta: _Delta) -> None:
 def _add(response: LLMProviderResponse, text: str, reasoning: str) -> None:
     append_text(response, text)
     response.response_reasoning += reasoning
-
-
-def _text(value: Any, where: str) -> str:
-    if type(value) is str:
-        return value
-    if value is None:
-        return ""
-    raise LLMResponseFormatError(f"{where} is {type(value).__name__}, not text")
 
 
 def _raise_error(data: str) -> NoReturn:
