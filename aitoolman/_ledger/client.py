@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .._transport.home import HomedClient
 from .engine import LedgerEngine
 from .options import LedgerOptions
-from .queries import Owner
 from .records import event_row
 from .schema import default_path
-from .writer import LedgerWriter
+from .store import LedgerStore
 
 if TYPE_CHECKING:
     import os
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         Message,
         ModelDescription,
         RequestPreview,
+        TextSink,
     )
     from .._transport.client import LLMClient
 
@@ -34,17 +34,20 @@ class LLMLedgerClient(HomedClient):
     """Records every call of another client, and reuses or replays what it recorded.
 
     Args:
-        client: The client that is asked where the ledger has no answer.
-        path: The ledger's file; None is ``.aitoolman/ledger.db`` in the working directory. A file
-            that ends in ``.jsonl`` is an export, to be replayed only.
+        client: The client that is asked where the ledger has no answer. It is entered on first use
+            and closed with this one, unless it is in use already.
+        path: The ledger's file; None is ``.aitoolman/ledger.db`` beside the client's configuration,
+            else in the working directory. A file that ends in ``.jsonl`` is an export, to be
+            replayed only.
         mode: ``"read_write"`` reuses answers and records new ones; ``"record"`` only records;
             ``"refresh"`` asks anew and records; ``"replay"`` answers from the ledger alone;
             ``"off"`` passes everything through.
         retention: ``"full"``, or ``"metadata"``: numbers only, no prompts and no answers.
-        pace: How replayed streams are timed: 0 at once, 1 as recorded.
+        pace: How kept streams are timed: 0 at once, 1 as recorded, 2 twice as slow.
 
     Raises:
-        LLMConfigError: An unknown mode, retention or pace.
+        LLMConfigError: An unknown mode, retention or pace; an export in another mode than replay.
+            On first use: the file cannot be used as a ledger.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class LLMLedgerClient(HomedClient):
     ) -> None:
         super().__init__()
         self.client = client
-        self.path = Path(path).absolute() if path is not None else default_path(None)
-        self.options = LedgerOptions.checked(mode, retention, pace)
+        self.path = _beside(client) if path is None else Path(path).expanduser().absolute()
+        self.options = LedgerOptions.checked(mode, retention, pace, self.path)
+        self._entered = False
 
     def __repr__(self) -> str:
         return f"LLMLedgerClient({self.client!r}, {str(self.path)!r}, mode={self.options.mode!r})"
@@ -68,27 +72,88 @@ class LLMLedgerClient(HomedClient):
         return _engine(self.client, self.path, self.options, self.client_id)
 
     @property
+    def _off(self) -> bool:
+        return self.options.mode == "off"
+
+    @property
     def ledger_path(self) -> Path | None:
-        """The ledger's file; None in mode ``off``."""
-        return None if self.options.mode == "off" else self.path
+        """The file that records the calls; None in the modes ``off`` and ``replay``."""
+        return self.path if self.options.records else None
+
+    # Calls: in mode `off` they go straight to the client below
+
+    async def request(
+        self,
+        model_name: str,
+        messages: list[Message],
+        tools: dict[str, dict[str, Any]] | None = None,
+        options: dict[str, Any] | None = None,
+        stream: bool = False,
+        context_id: str | None = None,
+        output_channel: TextSink | None = None,
+        reasoning_channel: TextSink | None = None,
+    ) -> LLMProviderRequest:
+        """Start a request and return at once; its ``response`` future brings the answer.
+
+        Raises:
+            RuntimeError: The client is closed.
+            LLMConfigError: The file cannot be used as a ledger.
+        """
+        target: Any = self.client if self._off else super()
+        request: LLMProviderRequest = await target.request(
+            model_name=model_name,
+            messages=messages,
+            tools=tools,
+            options=options,
+            stream=stream,
+            context_id=context_id,
+            output_channel=output_channel,
+            reasoning_channel=reasoning_channel,
+        )
+        return request
+
+    async def cancel(self, request_id: str) -> None:
+        """End a request; its answer has the status ``cancelled``. An unknown id is ignored."""
+        await (self.client.cancel(request_id) if self._off else super().cancel(request_id))
+
+    async def cancel_all(self, context_id: str | None = None) -> None:
+        """End all requests of this client, or those of one context and of those below it."""
+        await (self.client.cancel_all(context_id) if self._off else super().cancel_all(context_id))
 
     async def lookup(
-        self, requests: Sequence[LLMProviderRequest]
+        self, requests: Sequence[LLMProviderRequest], *, record: bool = True
     ) -> list[LLMProviderResponse | None]:
-        """Answers that the ledger has, found in bulk and recorded as calls; None for the others."""
+        """Answers that the ledger has, found in bulk and recorded as calls; None for the others.
+
+        Args:
+            requests: What would be sent.
+            record: False only looks: no row tells of it.
+        """
+        if self._off:
+            return [None] * len(requests)
         self._ensure_home()
-        found = await self._at_home(lambda engine: engine.lookup(requests))
+        found = await self._at_home(lambda engine: engine.lookup(requests, record))
         return found if found is not None else [None] * len(requests)
 
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Record a business event in the ledger and pass it on to the client below."""
-        await record_event(self, context_id, event_type, kwargs)
+        if self.options.records:
+            await record_event(self, context_id, event_type, kwargs)
         if self.options.mode != "replay":
             await self.client.audit_event(context_id, event_type, **kwargs)
 
     async def describe(self, model_name: str) -> ModelDescription:
-        """What the client below says of a model."""
-        return await self.client.describe(model_name)
+        """What the client below says of a model; in a replay, what it said.
+
+        Raises:
+            LLMError: There is no such model.
+        """
+        if self._off:
+            return await self.client.describe(model_name)
+        self._ensure_home()
+        description = await self._at_home(lambda engine: engine.describe(model_name))
+        assert description is not None
+        return description
 
     async def preview(
         self,
@@ -101,35 +166,63 @@ class LLMLedgerClient(HomedClient):
         """What the client below would send."""
         return await self.client.preview(model_name, messages, tools, options, stream)
 
+    def redact(self, text: str) -> str:
+        """`text` without the secrets that the client below knows."""
+        return self.client.redact(text)
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        if not self._off:
+            return await super().__aenter__()
+        if getattr(self.client, "home", None) is None:
+            await self.client.__aenter__()
+            self._entered = True
+        return self
+
+    async def close(self) -> None:
+        """End all requests and write what is still waiting. Again is fine."""
+        if self._entered:
+            self._entered = False
+            await self.client.__aexit__(None, None, None)
+        await super().close()
+
+
+def _beside(client: LLMClient) -> Path:
+    file = getattr(getattr(client, "config", None), "file", None)
+    return default_path(Path(file) if file else None).absolute()
+
 
 def ledger_engine(
-    client: LLMClient, path: Path | None, config: LedgerConfig, client_id: str
+    client: LLMClient, path: Path, config: LedgerConfig, client_id: str
 ) -> LedgerEngine:
-    """The engine of a client that has a table ``[ledger]`` in its configuration."""
-    options = LedgerOptions.checked(config.mode, config.retention, 0.0)
-    return _engine(client, path or default_path(None), options, client_id)
+    """The engine of a client that has a table ``[ledger]`` in its configuration.
+
+    Raises:
+        LLMConfigError: The file cannot be used as a ledger.
+    """
+    options = LedgerOptions.checked(config.mode, config.retention, 0.0, path)
+    return _engine(client, path, options, client_id)
 
 
 def _engine(client: LLMClient, path: Path, options: LedgerOptions, client_id: str) -> LedgerEngine:
-    if options.mode == "off":
-        writer = None
-    elif path.suffix == ".jsonl":
+    if path.suffix == ".jsonl":
         from .portable import unpack
 
-        writer = LedgerWriter(unpack(path, options.mode))
-    else:
-        writer = LedgerWriter(path)
-    return LedgerEngine(client, writer, options, Owner.new(client_id))
+        path = unpack(path)
+    store = LedgerStore(
+        path,
+        full=options.retention == "full",
+        read_only=options.mode == "replay",
+        redact=client.redact,
+    )
+    return LedgerEngine(client, store, options, client_id)
 
 
 async def record_event(
     client: HomedClient, context_id: str, event_type: str, fields: dict[str, Any]
 ) -> None:
-    """Put a business event into the ledger of a client that has one."""
+    """Put a business event into the ledger of a client that has one; durable on return."""
     row = event_row(client.client_id, context_id, event_type, fields)
-
-    async def post(engine: LedgerEngine) -> None:
-        engine.post_event(row)
-
     client._ensure_home()
-    await client._at_home(post)
+    await client._at_home(lambda engine: engine.record(row))

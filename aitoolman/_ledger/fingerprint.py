@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +15,41 @@ if TYPE_CHECKING:
 
     from .._datamodel import MediaContent, Message
 
-__all__ = ["canonical_request", "fingerprint"]
+    KeepMedia = Callable[[bytes, bytes], None]
+
+__all__ = ["canonical_json", "canonical_request", "fingerprint", "fingerprint_of"]
 
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode
 
 
 def fingerprint(digest: str, canonical: Mapping[str, Any], sample: int) -> bytes:
     """SHA-256 over the model entry's digest, the request and the sample number."""
-    return hashlib.sha256(_encode([digest, canonical, sample])).digest()
+    return fingerprint_of(digest, canonical_json(canonical), sample)
+
+
+def fingerprint_of(digest: str, encoded: bytes, sample: int) -> bytes:
+    """`fingerprint` of a request that is encoded already."""
+    return hashlib.sha256(b"%s\n%d\n%s" % (digest.encode(), sample, encoded)).digest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """`value` as JSON, its keys in alphabetical order.
+
+    Raises:
+        TypeError: Keys that JSON has no word for.
+        ValueError: A value that holds itself.
+    """
+    try:
+        return _encode(value)
+    except (UnicodeEncodeError, RecursionError):  # lone surrogates: escaped, as vendors get them
+        return json.dumps(value, sort_keys=True, default=str).encode()
 
 
 def canonical_request(
     messages: Sequence[Message],
     tools: Mapping[str, Any] | None,
     options: Mapping[str, Any] | None,
-    keep_media: Callable[[bytes, bytes], None] | None = None,
+    keep_media: KeepMedia | None = None,
 ) -> dict[str, Any]:
     """The request as plain JSON values, media replaced by their SHA-256.
 
@@ -50,29 +72,51 @@ def canonical_request(
     return found
 
 
-def _message(message: Message, keep: Callable[[bytes, bytes], None] | None) -> dict[str, Any]:
+_APART = frozenset({"media_content", "tool_calls"})
+
+
+def _message(message: Message, keep: KeepMedia | None) -> dict[str, Any]:
     values = {
         name: value
         for name, value in zip(message._fields, message, strict=True)
-        if value is not None and name != "media_content"
+        if value is not None and name not in _APART
     }
     if message.media_content is not None:
         values["media"] = [_media(item, keep) for item in message.media]
+    if message.tool_calls is not None:
+        values["tool_calls"] = [
+            {"name": call.name, "arguments": call.arguments_text, "id": call.id}
+            for call in message.tool_calls
+        ]
     return values
 
 
-def _media(item: MediaContent, keep: Callable[[bytes, bytes], None] | None) -> dict[str, Any]:
+def _media(item: MediaContent, keep: KeepMedia | None) -> dict[str, Any]:
     values: dict[str, Any] = {"media_type": item.media_type}
     if item.options:
         values["options"] = item.options
     if item.raw_value is not None:
         return values | {"raw_value": item.raw_value}
     if item.data is None and item.filename is None:
-        return values | {"url": item.url}
+        return (
+            values | {"url": item.url} | ({"mime_type": item.mime_type} if item.mime_type else {})
+        )
+    return values | _named(item) | _bytes_of(item, keep)
+
+
+def _named(item: MediaContent) -> dict[str, Any]:
+    """What the vendor is told of a file besides its bytes; the folder is not part of it."""
+    found = {}
+    if mime_type := item.mime_type or (item.filename and mimetypes.guess_type(item.filename)[0]):
+        found["mime_type"] = mime_type
+    if item.media_type == "document" and item.filename:
+        found["name"] = Path(item.filename).name
+    return found
+
+
+def _bytes_of(item: MediaContent, keep: KeepMedia | None) -> dict[str, Any]:
     data = item.data if item.data is not None else Path(item.filename or "").read_bytes()
     digest = hashlib.sha256(data)
     if keep is not None:
-        keep(digest.digest(), data)
-    if item.mime_type:
-        values["mime_type"] = item.mime_type
-    return values | {"sha256": digest.hexdigest(), "bytes": len(data)}
+        keep(digest.digest(), bytes(data))
+    return {"sha256": digest.hexdigest(), "bytes": len(data)}

@@ -1,8 +1,9 @@
 """Identical calls that are on their way at the same time share one request.
 
-A `Flight` is that request: it keeps the fragments so far and passes each on to everyone aboard.
+A `Flight` is that request: it keeps the fragments so far and wakes everyone aboard for each new one.
 A `Passenger` is one caller: it may board late (and catches up first) and leave early (the others
-fly on). When the last one leaves, the flight is called off.
+fly on). A slow or broken caller holds up nobody else, as each takes the fragments at its own pace.
+When the last one leaves, the flight is told.
 """
 
 from __future__ import annotations
@@ -11,30 +12,36 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from .._datamodel import FinishReason
 from .._provider.reply import ReplyWriter
 from .records import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .._datamodel import LLMProviderRequest, LLMProviderResponse
 
 __all__ = ["Flight", "Passenger"]
 
+BREATH = 200
+"""After so many fragments in one go, other work on the loop gets its turn."""
+
 
 class Passenger:
-    """One caller of a flight."""
+    """One caller, and what has reached it so far."""
 
     def __init__(self, request: LLMProviderRequest) -> None:
         self.request = request
         self.reply = ReplyWriter(request.output_channel, request.reasoning_channel)
-        self.aboard = False
-        """True once everything that came before boarding was passed on."""
+        self.key: bytes | None = None
+        self.flight: Flight | None = None
         self.failure: Exception | None = None
         """What the caller's own sink raised."""
+        self.task: asyncio.Task[None] | None = None
+        self.news = asyncio.Event()
 
     async def take(self, fragment: Fragment) -> None:
-        """Pass a fragment to the caller's sinks; a sink that fails harms nobody else."""
+        """Pass a fragment to the caller's sinks; after a failure of theirs, no more."""
         if self.failure is not None or not self.request.stream:
             return
         write = self.reply.reasoning if fragment.kind == "r" else self.reply.text
@@ -43,48 +50,135 @@ class Passenger:
         except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
             self.failure = exc
 
+    async def deliver(self, response: LLMProviderResponse) -> None:
+        """The whole text, where nothing was streamed."""
+        if self.failure is not None or self.reply.started:
+            return
+        try:
+            await self.reply.whole(response.response_reasoning, response.response_text)
+        except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
+            self.failure = exc
+
+    async def end(self) -> None:
+        """End both messages."""
+        try:
+            await self.reply.finish()
+        except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
+            self.failure = self.failure or exc
+
+    def judged(self, response: LLMProviderResponse) -> LLMProviderResponse:
+        """The caller's answer; a good one that its sink would not take is a failure."""
+        if self.failure is not None and not response.status.is_error:
+            response.finish_reason = FinishReason.error_app.value
+            kind = type(self.failure).__name__
+            response.error_text = f"the output channel failed: {kind}: {self.failure}"
+        return response
+
 
 class Flight:
-    """One request for one fingerprint, with all who wait for it."""
+    """One request for one fingerprint, with all who wait for it.
 
-    def __init__(self, key: bytes | None) -> None:
-        self.key = key
+    Args:
+        request: Of the caller who started it.
+        on_empty: Called once when the last caller leaves before the end.
+    """
+
+    def __init__(self, request: LLMProviderRequest, on_empty: Callable[[Flight], None]) -> None:
+        self.request = request
+        """Whose call the answer is recorded as: somebody aboard, or the last one to leave."""
         self.fragments: list[Fragment] = []
         self.passengers: list[Passenger] = []
-        self.outcome: asyncio.Future[LLMProviderResponse] = (
-            asyncio.get_running_loop().create_future()
-        )
-        self.call_off: Callable[[], None] | None = None
-        """Set once the request was sent: ends it."""
+        self.task: asyncio.Task[None] | None = None
+        self.inner: LLMProviderRequest | None = None
+        """What the client below was asked, once it was."""
+        self.answer: int | None = None
+        """The number of the answer in the file."""
+        self.found = False
+        """True where the answer was in the file by then, so that nobody paid for it now."""
+        self.recorded = False
+        """True once the answer is being written as the call of `request`."""
+        self.landed = False
+        self._response: LLMProviderResponse | None = None
+        self._error: Exception | None = None
+        self._on_empty = on_empty
         self._started = time.perf_counter()
 
-    async def board(self, passenger: Passenger) -> None:
-        """Bring a caller up to date; from then on fragments reach it as they come."""
+    # For callers
+
+    async def travel(self, passenger: Passenger) -> LLMProviderResponse:
+        """Bring every fragment to a caller, the earlier ones first; returns what came in the end.
+
+        Raises:
+            Exception: What the client below raised.
+        """
+        passenger.flight = self
         self.passengers.append(passenger)
-        passed_on = 0
-        while passed_on < len(self.fragments):
-            await passenger.take(self.fragments[passed_on])
-            passed_on += 1
-        passenger.aboard = True
+        try:
+            await self._bring_all(passenger)
+        finally:
+            self._leave(passenger)
+        if self._error is not None:
+            raise self._error
+        assert self._response is not None
+        return self._response
 
-    def leave(self, passenger: Passenger) -> None:
-        """Take a caller off; the last one to leave calls the flight off."""
-        if passenger in self.passengers:
-            self.passengers.remove(passenger)
-        if not self.passengers and not self.outcome.done() and self.call_off is not None:
-            self.call_off()
+    async def _bring_all(self, passenger: Passenger) -> None:
+        brought = 0
+        while True:
+            while brought < len(self.fragments):
+                await passenger.take(self.fragments[brought])
+                brought += 1
+                if brought % BREATH == 0:
+                    await asyncio.sleep(0)
+            if self.landed:
+                return
+            passenger.news.clear()
+            await passenger.news.wait()
 
-    async def carry(self, kind: str, text: str) -> None:
-        """Keep a fragment and pass it to everyone aboard."""
-        fragment = Fragment(kind, round(time.perf_counter() - self._started, 4), text)
-        self.fragments.append(fragment)
-        for passenger in list(self.passengers):  # taking suspends; somebody may leave meanwhile
-            if passenger.aboard:
-                await passenger.take(fragment)
+    def _leave(self, passenger: Passenger) -> None:
+        self.passengers.remove(passenger)
+        if self.landed or self.recorded:
+            return
+        if self.passengers:
+            self.request = self.passengers[0].request
+        else:
+            self.request = passenger.request
+            self._on_empty(self)
+
+    def text(self, kind: str) -> str:
+        """What has come so far."""
+        return "".join(f.text for f in self.fragments if f.kind == kind)
+
+    # For whoever flies it
+
+    def carry(self, kind: str, text: str) -> None:
+        """A new fragment."""
+        at = round(time.perf_counter() - self._started, 4)
+        self.fragments.append(Fragment(kind, at, text))
+        self._wake_all()
+
+    def carry_all(self, fragments: Iterable[Fragment]) -> None:
+        """Fragments that were kept."""
+        self.fragments.extend(fragments)
+        self._wake_all()
 
     def sink(self, kind: str) -> FlightSink:
         """What the client below writes to."""
         return FlightSink(self, kind)
+
+    def land(self, response: LLMProviderResponse) -> None:
+        """The end, for everyone aboard."""
+        self._response, self.landed = response, True
+        self._wake_all()
+
+    def crash(self, error: Exception) -> None:
+        """The end, by an exception of the client below."""
+        self._error, self.landed = error, True
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for passenger in self.passengers:
+            passenger.news.set()
 
 
 class FlightSink:
@@ -98,4 +192,4 @@ class FlightSink:
 
     async def write(self, message: str | None) -> None:
         if message:
-            await self._flight.carry(self._kind, message)
+            self._flight.carry(self._kind, message)

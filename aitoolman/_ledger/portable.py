@@ -87,15 +87,12 @@ def _lines(ledger: Ledger) -> Iterator[str]:
             yield json.dumps(line, ensure_ascii=False)
 
 
-def unpack(path: Path, mode: str) -> Path:
+def unpack(path: Path) -> Path:
     """A temporary ledger file with the answers of an export, removed when the program ends.
 
     Raises:
-        LLMConfigError: The mode would write, or the file is no export.
+        LLMConfigError: The file is no export.
     """
-    if mode != "replay":
-        text = f"{path} is an export, to be read with mode 'replay' only, not {mode!r}"
-        raise LLMConfigError([ConfigProblem("ledger.mode", text)])
     lines = list(_read(path))
     folder = Path(tempfile.mkdtemp(prefix="aitoolman-replay-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -139,7 +136,7 @@ def _fill(db: sqlite3.Connection, lines: list[_Line]) -> None:
                 msgspec.json.encode(line.fragments) if line.fragments else None,
             ),
         )  # fmt: skip
-        queries.remember_model(db, line.model, line.digest, "[]")
+        queries.remember_model(db, line.model, line.digest, "{}")
     db.execute("COMMIT")
 
 

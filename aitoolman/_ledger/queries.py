@@ -1,4 +1,4 @@
-"""What the ledger asks of its file: functions of a connection, run in the writer's thread."""
+"""What the ledger asks of its file: functions of a connection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .records import CALL_COLUMNS
+from .records import CALL_COLUMNS, call_with_answer
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "LEASE_SECONDS",
@@ -20,11 +20,13 @@ __all__ = [
     "StoredAnswer",
     "add_answer",
     "add_calls",
+    "answers_in_turn",
+    "description_of",
     "digests_of",
     "find_answer",
     "find_answers",
     "find_or_claim",
-    "nth_answer",
+    "kept_answer",
     "release_claim",
     "remember_model",
     "renew_claims",
@@ -36,6 +38,12 @@ LEASE_SECONDS = 15.0
 _ANSWER = "id, created, response, fragments"
 _MARKS = ", ".join("?" * (CALL_COLUMNS.count(",") + 1))
 _INSERT_CALL = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608 - constants
+_FIND = (
+    f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? AND reusable = 1"  # noqa: S608
+    " ORDER BY id DESC LIMIT 1"
+)
+_MANY = 500
+"""The most parameters given to one query."""
 
 
 class StoredAnswer(NamedTuple):
@@ -57,11 +65,11 @@ class NewAnswer(NamedTuple):
     request: bytes
     response: bytes
     fragments: bytes | None
-    media: dict[bytes, bytes]
+    media: Mapping[bytes, bytes]
 
 
 class Owner(NamedTuple):
-    """Who holds claims: one ledger client in one process."""
+    """Who holds a claim: one request of one ledger client in one process."""
 
     token: str
     pid: int
@@ -72,41 +80,59 @@ class Owner(NamedTuple):
         return cls(token, os.getpid(), socket.gethostname())
 
 
+# Finding
+
+
 def find_answer(db: sqlite3.Connection, key: bytes) -> StoredAnswer | None:
     """The newest reusable answer under `key`."""
-    row = db.execute(
-        f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? AND reusable"  # noqa: S608
-        " ORDER BY id DESC LIMIT 1",
-        (key,),
-    ).fetchone()
+    row = db.execute(_FIND, (key,)).fetchone()
     return StoredAnswer(*row) if row else None
 
 
 def find_answers(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
     """The newest reusable answer for each of `keys` that has one."""
     found: dict[bytes, StoredAnswer] = {}
-    for start in range(0, len(keys), 500):
-        part = keys[start : start + 500]
-        marks = ", ".join("?" * len(part))
+    for start in range(0, len(keys), _MANY):
+        part = keys[start : start + _MANY]
         rows = db.execute(
             f"SELECT fingerprint, {_ANSWER} FROM answers"  # noqa: S608 - only marks
-            f" WHERE fingerprint IN ({marks}) AND reusable ORDER BY id",
+            f" WHERE fingerprint IN ({_marks(part)}) AND reusable = 1 ORDER BY id",
             part,
         )
         found.update((row[0], StoredAnswer(*row[1:])) for row in rows)
     return found
 
 
-def nth_answer(db: sqlite3.Connection, keys: Sequence[bytes], n: int) -> StoredAnswer | None:
-    """The n-th answer (from 0) under the first of `keys` that has any; beyond the end, the last."""
-    for key in keys:
-        rows = db.execute(
-            f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? ORDER BY id LIMIT ?",  # noqa: S608
-            (key, n + 1),
-        ).fetchall()
-        if rows:
-            return StoredAnswer(*rows[-1])
-    return None
+def answers_in_turn(db: sqlite3.Connection, keys: Sequence[bytes]) -> list[int]:
+    """Which answer each call of any of `keys` got, in order; the last one is not repeated.
+
+    Where the calls were pruned away, answers count in their own order.
+    """
+    rows = db.execute(
+        f"SELECT answer FROM calls WHERE fingerprint IN ({_marks(keys)})"  # noqa: S608
+        " AND answer IN (SELECT id FROM answers) ORDER BY seq",
+        keys,
+    ).fetchall() or db.execute(
+        f"SELECT id FROM answers WHERE fingerprint IN ({_marks(keys)}) ORDER BY id",  # noqa: S608
+        keys,
+    )
+    ids = [row[0] for row in rows]
+    while len(ids) > 1 and ids[-1] == ids[-2]:
+        ids.pop()
+    return ids
+
+
+def kept_answer(db: sqlite3.Connection, number: int) -> StoredAnswer | None:
+    """An answer by its number."""
+    row = db.execute(f"SELECT {_ANSWER} FROM answers WHERE id = ?", (number,)).fetchone()  # noqa: S608
+    return StoredAnswer(*row) if row else None
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+# Claims
 
 
 def find_or_claim(
@@ -124,33 +150,41 @@ def find_or_claim(
         return "busy"
     db.execute(
         "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
-        (key, owner.token, owner.pid, owner.host, now + LEASE_SECONDS),
+        (key, *owner, now + LEASE_SECONDS),
     )
     return "claimed"
 
 
 def _is_dead(pid: int, host: str, owner: Owner) -> bool:
     """True where the process certainly runs no more (only known on the same machine)."""
-    if host != owner.host:
+    if host != owner.host or os.name == "nt":  # there, os.kill would end the process
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except OSError:  # it runs, and is not ours to signal
         return False
     return False
 
 
-def renew_claims(db: sqlite3.Connection, owner: Owner, now: float | None = None) -> None:
-    """Prolong all claims of `owner`."""
-    now = time.time() if now is None else now
-    db.execute("UPDATE claims SET lease = ? WHERE owner = ?", (now + LEASE_SECONDS, owner.token))
+def renew_claims(
+    db: sqlite3.Connection, claims: Iterable[tuple[bytes, Owner]], now: float | None = None
+) -> None:
+    """Prolong claims that are still held."""
+    lease = (time.time() if now is None else now) + LEASE_SECONDS
+    db.executemany(
+        "UPDATE claims SET lease = ? WHERE fingerprint = ? AND owner = ?",
+        [(lease, key, owner.token) for key, owner in claims],
+    )
 
 
 def release_claim(db: sqlite3.Connection, key: bytes, owner: Owner) -> None:
     """Give up the right to ask for `key`."""
     db.execute("DELETE FROM claims WHERE fingerprint = ? AND owner = ?", (key, owner.token))
+
+
+# Adding
 
 
 def add_answer(
@@ -161,14 +195,15 @@ def add_answer(
 ) -> int | None:
     """Keep an answer and the row of its call, and end its claim; returns the answer's id."""
     answer = _insert_answer(db, new) if new is not None else None
-    db.execute(_INSERT_CALL, (*row[:10], answer, *row[11:]))
+    db.execute(_INSERT_CALL, call_with_answer(row, answer))
     if claim is not None:
         release_claim(db, *claim)
     return answer
 
 
 def _insert_answer(db: sqlite3.Connection, new: NewAnswer) -> int | None:
-    db.executemany("INSERT OR IGNORE INTO media VALUES (?, ?)", new.media.items())
+    if new.media:
+        db.executemany("INSERT OR IGNORE INTO media VALUES (?, ?)", new.media.items())
     return db.execute(
         "INSERT INTO answers (fingerprint, reusable, created, model, digest, request, response,"
         " fragments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -184,10 +219,14 @@ def add_calls(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
     db.executemany(_INSERT_CALL, rows)
 
 
-def remember_model(db: sqlite3.Connection, name: str, digest: str, entries: str) -> None:
+# Models
+
+
+def remember_model(db: sqlite3.Connection, name: str, digest: str, description: str) -> None:
     """Note what a model name stands for now."""
     db.execute(
-        "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)", (name, digest, entries, time.time())
+        "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
+        (name, digest, description, time.time()),
     )
 
 
@@ -195,3 +234,12 @@ def digests_of(db: sqlite3.Connection, name: str) -> list[str]:
     """What a model name stood for, the latest first."""
     rows = db.execute("SELECT digest FROM models WHERE name = ? ORDER BY last_used DESC", (name,))
     return [row[0] for row in rows]
+
+
+def description_of(db: sqlite3.Connection, name: str) -> tuple[str, str] | None:
+    """Digest and description (JSON) of what a model name stood for last."""
+    row: tuple[str, str] | None = db.execute(
+        "SELECT digest, description FROM models WHERE name = ? ORDER BY last_used DESC LIMIT 1",
+        (name,),
+    ).fetchone()
+    return row

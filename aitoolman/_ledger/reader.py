@@ -16,6 +16,7 @@ from .records import CALL_COLUMNS, Fragment, decode_fragments
 from .schema import open_ledger
 from .table import CallRow, CallTable
 from .unseen import request_lines
+from .writer import drain
 
 if TYPE_CHECKING:
     import os
@@ -85,6 +86,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _open(self, *, read_only: bool = True) -> Iterator[sqlite3.Connection]:
+        drain(self.path.absolute())
         connection = open_ledger(self.path, read_only=read_only)
         try:
             yield connection

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from .._datamodel import Attempt, LLMProviderResponse, Message, ToolCall
+from .._datamodel import Attempt, FinishReason, LLMProviderResponse, Message, ToolCall
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from .._datamodel import LLMProviderRequest
 
 __all__ = [
     "CALL_COLUMNS",
     "Fragment",
     "call_row",
+    "call_with_answer",
     "decode_fragments",
     "decode_response",
     "encode_fragments",
     "encode_response",
     "event_row",
+    "is_reusable",
+    "with_words",
+    "without_words",
 ]
 
-REUSABLE = frozenset({"stop", "length", "tool_calls"})
-"""The finish reasons of answers that are worth having again."""
+T = TypeVar("T")
 
 
 class Fragment(NamedTuple):
@@ -69,8 +75,35 @@ _PLAIN = [
     if f not in ("response_tool_calls", "response_message", "attempts")
 ]
 _encoder = msgspec.json.Encoder(enc_hook=str)
-_decoder = msgspec.json.Decoder(_StoredResponse)
+_response_decoder = msgspec.json.Decoder(_StoredResponse)
 _fragments_decoder = msgspec.json.Decoder(list[tuple[str, float, str]])
+
+
+def _to_json(value: Any) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:  # lone surrogates of a broken stream: escaped, they survive
+        return json.dumps(msgspec.to_builtins(value, enc_hook=str)).encode()
+
+
+def _from_json(blob: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(blob)
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(blob), decoder.type)  # type: ignore[no-any-return]
+
+
+# Answers
+
+
+_REUSABLE = frozenset({"stop", "length", "tool_calls"})
+
+
+def is_reusable(response: LLMProviderResponse) -> bool:
+    """True for an answer that is worth having again; a client of one's own may give no reason."""
+    if response.finish_reason is None:
+        return not response.error_text
+    return response.finish_reason in _REUSABLE
 
 
 def encode_response(response: LLMProviderResponse) -> bytes:
@@ -80,7 +113,7 @@ def encode_response(response: LLMProviderResponse) -> bytes:
     stored.attempts = [attempt._asdict() for attempt in response.attempts]
     if response.response_message is not None:
         stored.response_message = _lean(response.response_message)
-    return _encoder.encode(stored)
+    return _to_json(stored)
 
 
 def _lean(message: Message) -> dict[str, Any]:
@@ -91,12 +124,17 @@ def _lean(message: Message) -> dict[str, Any]:
 
 
 def decode_response(blob: bytes, request: LLMProviderRequest) -> LLMProviderResponse:
-    """The kept response as the answer to `request`, marked ``from_ledger``."""
-    stored = _decoder.decode(blob)
+    """The kept response as the answer to `request`, marked ``from_ledger``.
+
+    Raises:
+        ValueError: The bytes are no kept response.
+    """
+    stored = _from_json(blob, _response_decoder)
     response = LLMProviderResponse(
         client_id=request.client_id,
         context_id=request.context_id,
         request_id=request.request_id,
+        from_ledger=True,
         **{name: getattr(stored, name) for name in _PLAIN},
     )
     response.stream = request.stream
@@ -104,7 +142,6 @@ def decode_response(blob: bytes, request: LLMProviderRequest) -> LLMProviderResp
     response.attempts = [Attempt(**attempt) for attempt in stored.attempts]
     if stored.response_message is not None:
         response.response_message = _message(stored.response_message)
-    response.from_ledger = True
     return response
 
 
@@ -114,14 +151,21 @@ def _message(values: dict[str, Any]) -> Message:
     return Message(**values)
 
 
-def encode_fragments(fragments: list[Fragment]) -> bytes | None:
+def encode_fragments(fragments: Sequence[Fragment]) -> bytes | None:
     """The fragments as JSON arrays, None where there was no stream."""
-    return _encoder.encode(fragments) if fragments else None
+    return _to_json(fragments) if fragments else None
 
 
 def decode_fragments(blob: bytes | None) -> list[Fragment]:
-    """The fragments of a stream, in order."""
-    return [Fragment(*f) for f in _fragments_decoder.decode(blob)] if blob else []
+    """The fragments of a stream, in order.
+
+    Raises:
+        ValueError: The bytes are no kept stream.
+    """
+    return [Fragment(*f) for f in _from_json(blob, _fragments_decoder)] if blob else []
+
+
+# Rows of `calls`
 
 
 CALL_COLUMNS = (
@@ -130,20 +174,22 @@ CALL_COLUMNS = (
     " reasoning_tokens, total_tokens, cost, from_ledger, queue_time, time_to_first_token,"
     " total_response_time, event, fields"
 )
+_NAMES = CALL_COLUMNS.split(", ")
+_ANSWER, _ERROR, _ATTEMPTS = (_NAMES.index(name) for name in ("answer", "error", "attempts"))
+_WORDS = (_ERROR, _ATTEMPTS, _NAMES.index("fields"))
 
 
 def call_row(
     request: LLMProviderRequest,
     response: LLMProviderResponse,
     key: bytes | None,
-    answer: int | None,
+    answer: int | None = None,
 ) -> tuple[Any, ...]:
     """One row of `calls` for a finished call, in the order of `CALL_COLUMNS`."""
-    attempts = _encoder.encode([a._asdict() for a in response.attempts]).decode()
     return (
         "call", time.time(), request.client_id, request.context_id, request.call.source,
         request.request_id, request.model_name, response.model_name, key, request.call.sample,
-        answer, response.finish_reason, response.error_text, attempts,
+        answer, _status_of(response), _storable(response.error_text), _attempts(response),
         response.prompt_tokens, response.completion_tokens, response.cached_tokens,
         response.reasoning_tokens, response.total_tokens, response.cost,
         int(response.from_ledger), response.queue_time, response.time_to_first_token,
@@ -151,11 +197,51 @@ def call_row(
     )  # fmt: skip
 
 
+def _status_of(response: LLMProviderResponse) -> str:
+    if response.finish_reason is not None:
+        return response.finish_reason
+    if not is_reusable(response):
+        return FinishReason.error.value
+    return (FinishReason.tool_calls if response.response_tool_calls else FinishReason.stop).value
+
+
+def _attempts(response: LLMProviderResponse) -> str:
+    if not response.attempts:
+        return "[]"
+    return _to_json([attempt._asdict() for attempt in response.attempts]).decode()
+
+
+def _storable(text: str | None) -> str | None:
+    return text if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
+def call_with_answer(row: tuple[Any, ...], answer: int | None) -> tuple[Any, ...]:
+    """A row of a call with the number of its answer put in."""
+    return (*row[:_ANSWER], answer, *row[_ANSWER + 1 :])
+
+
+def without_words(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row of a call with numbers only: errors can quote the prompt."""
+    attempts = [attempt | {"reason": ""} for attempt in json.loads(row[_ATTEMPTS])]
+    kept = list(row)
+    kept[_ERROR], kept[_ATTEMPTS] = None, _to_json(attempts).decode()
+    return tuple(kept)
+
+
+def with_words(row: tuple[Any, ...], change: Callable[[str], str]) -> tuple[Any, ...]:
+    """A row with what others wrote changed."""
+    kept = list(row)
+    for place in _WORDS:
+        if kept[place]:
+            kept[place] = change(kept[place])
+    return tuple(kept)
+
+
 def event_row(
     client_id: str, context_id: str | None, event: str, fields: dict[str, Any]
 ) -> tuple[Any, ...]:
     """One row of `calls` for a business event."""
-    text = _encoder.encode(fields).decode()
+    text = _to_json(fields).decode()
     return (
         "event", time.time(), client_id, context_id, *([None] * 16), 0, None, None, None,
         event, text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import time
 from pathlib import Path
 
 from .._datamodel import LLMConfigError
@@ -25,7 +26,8 @@ _MIGRATIONS = [
 
     -- What a model name stood for when it was used, so that replay resolves nothing.
     CREATE TABLE models (
-        name TEXT NOT NULL, digest TEXT NOT NULL, entries TEXT NOT NULL, last_used REAL NOT NULL,
+        name TEXT NOT NULL, digest TEXT NOT NULL, description TEXT NOT NULL,
+        last_used REAL NOT NULL,
         PRIMARY KEY (name, digest)
     ) WITHOUT ROWID;
 
@@ -41,7 +43,8 @@ _MIGRATIONS = [
         response BLOB NOT NULL,
         fragments BLOB
     );
-    CREATE INDEX answers_by_fingerprint ON answers (fingerprint, id);
+    -- Holds all that a list of finished keys needs, so that the big rows are not read for it.
+    CREATE INDEX answers_by_fingerprint ON answers (fingerprint, reusable, id);
 
     -- Media of requests, each once.
     CREATE TABLE media (sha256 BLOB PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
@@ -73,7 +76,7 @@ _MIGRATIONS = [
 
 def default_path(beside: Path | None) -> Path:
     """``.aitoolman/ledger.db`` beside a configuration file, else in the working directory."""
-    return (beside.parent if beside else Path.cwd()) / ".aitoolman" / "ledger.db"
+    return (beside.absolute().parent if beside else Path.cwd()) / ".aitoolman" / "ledger.db"
 
 
 def open_ledger(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -82,40 +85,74 @@ def open_ledger(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     Raises:
         LLMConfigError: The file is no ledger, is from a newer version, or cannot be opened.
     """
+    if read_only and not path.exists():
+        raise _problem(path, "is not there: nothing was recorded under this name")
+    connection = None
     try:
         if not read_only:
             _prepare_file(path)
         connection = _connect(path, read_only)
         _check(connection, path, read_only)
-    except (sqlite3.Error, OSError) as exc:
-        raise _problem(path, f"cannot be opened as a ledger: {exc}") from exc
+    except BaseException as exc:
+        if connection is not None:
+            connection.close()
+        if isinstance(exc, sqlite3.Error | OSError):
+            raise _problem(path, f"cannot be opened as a ledger: {exc}") from exc
+        raise
     return connection
 
 
 def _prepare_file(path: Path) -> None:
     """Make the folder (ignored by git when it is ours) and the file, readable by its owner only."""
     folder = path.parent
-    if not folder.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if folder.name == ".aitoolman" and not (folder / ".gitignore").exists():
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
-    mode = "ro" if read_only else "rw"
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+    if read_only:
+        return _connect_for_reading(path)
+    connection = _sqlite(path, "mode=rw")
+    _switch_to_wal(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _connect_for_reading(path: Path) -> sqlite3.Connection:
+    connection = _sqlite(path, "mode=ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:  # a folder that is read-only has no place for WAL's own files
+        connection.close()
+        if os.access(path.parent, os.W_OK):
+            raise
+        connection = _sqlite(path, "mode=ro&immutable=1")
+    return connection
+
+
+def _sqlite(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.execute("PRAGMA foreign_keys = ON")
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Several processes may make the file at once; this one step does not wait by itself."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _check(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:
@@ -130,7 +167,10 @@ def _check(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:
             f"was written by a newer aitoolman (ledger version {version}, this one knows"
             f" {SCHEMA_VERSION}); update aitoolman",
         )
-    if version < SCHEMA_VERSION and not read_only:
+    if version < SCHEMA_VERSION and read_only:
+        what = "is empty" if empty else f"is of ledger version {version}: record to it once"
+        raise _problem(path, what)
+    if version < SCHEMA_VERSION:
         _migrate(connection)
 
 

@@ -11,7 +11,7 @@ from .._datamodel import did_you_mean
 if TYPE_CHECKING:
     import sqlite3
 
-    from .engine import Question
+    from .questions import Question
 
 __all__ = ["explain_unseen", "request_lines"]
 
@@ -29,7 +29,7 @@ def explain_unseen(db: sqlite3.Connection, question: Question) -> str:
     rows = db.execute(
         "SELECT request FROM answers WHERE model = ? ORDER BY id DESC LIMIT ?", (model, NEAREST_OF)
     )
-    wanted = request_lines(question.canonical)
+    wanted = request_lines(json.loads(question.encoded))
     recorded = [request_lines(json.loads(row[0])) for row in rows]
     if not recorded:
         return f"replay: no answer of model {model!r} was kept"

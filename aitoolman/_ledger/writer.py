@@ -1,38 +1,57 @@
-"""The one thread of a process that writes to a ledger, many small writes per transaction.
+"""The one thread of a ledger that writes, many small writes per transaction.
 
 Work is handed over as functions of the connection. Everything that waits when the thread looks is
 done in one transaction (group commit), and each caller hears of it after the commit: what a caller
-was told survives the death of the process.
+was told survives the death of the process. Rows that nobody waits for are collected for a few
+milliseconds first, so that a stream of them does not wake the thread for each.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import atexit
+import concurrent.futures
+import logging
 import queue
 import sqlite3
 import threading
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from .queries import add_calls
 from .schema import open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["LedgerWriter"]
+    Work = Callable[[sqlite3.Connection], Any]
+    Future = asyncio.Future[Any] | concurrent.futures.Future[Any]
+
+__all__ = ["LedgerWriter", "drain"]
 
 T = TypeVar("T")
 
+_log = logging.getLogger("aitoolman.ledger")
+
 GROUP_SIZE = 500
 """The most pieces of work in one transaction."""
+POST_SECONDS = 0.01
+"""How long rows that nobody waits for are collected."""
+DRAIN_SECONDS = 3.0
+"""How long a reader, and the end of the program, wait for what is still to be written."""
 
 
-class _Work(NamedTuple):
-    run: Callable[[sqlite3.Connection], Any]
-    writes: bool
+class _Item(NamedTuple):
+    work: Work
+    future: Future
     loop: asyncio.AbstractEventLoop | None
-    future: asyncio.Future[Any] | None
+    """Where `future` lives; None for one that any thread may set."""
+
+
+_LOOK = "look at the posted rows"
+_STOP = "stop"
 
 
 class LedgerWriter:
@@ -40,41 +59,62 @@ class LedgerWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | str] = queue.SimpleQueue()
+        self._posted: deque[tuple[Any, ...]] = deque()
+        self._told = False
+        """True while the thread knows of posted rows."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._pid = 0
-        self.failure: Exception | None = None
-        """Why the file could not be opened, or why the last transaction failed."""
+        self._ended: _Item | None = None
+        _writers.add(self)
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
-        """Do `work(connection)` in the thread; returns after the commit."""
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work(connection)` in the thread; returns after the commit.
+
+        Raises:
+            sqlite3.Error: It could not be done, or not be committed.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(_Work(work, writes, loop, future))
+        self._put(_Item(work, future, loop))
         return await future
 
-    def post(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        """Do `work(connection)` in the thread some time soon, without telling anybody."""
-        self._put(_Work(work, True, None, None))
+    def post(self, row: tuple[Any, ...]) -> None:
+        """Write a row of `calls` within a moment, without telling anybody; from any thread."""
+        self._posted.append(row)
+        if not self._told:
+            self._told = True
+            self._put(_LOOK)
+
+    def drain(self, timeout: float = DRAIN_SECONDS) -> bool:
+        """Wait until everything handed over so far is written; False where that takes too long."""
+        if self._thread is None:
+            return True
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._queue.put(_Item(lambda db: None, done, None))
+        return bool(concurrent.futures.wait([done], timeout).done)
 
     async def close(self) -> None:
         """Write what is still waiting and end the thread. Again is fine."""
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            self._queue.put(None)
-            await asyncio.to_thread(thread.join)
-        self._thread = None
+        if self._thread is not None:
+            loop = asyncio.get_running_loop()
+            self._ended = _Item(lambda db: None, loop.create_future(), loop)
+            self._queue.put(_STOP)
+            await self._ended.future  # type: ignore[misc]
+            self._thread = None
 
-    def _put(self, work: _Work) -> None:
-        if self._thread is None or self._pid != os.getpid():
+    def stop(self) -> None:
+        """Let the thread end after what is still waiting; for a ledger that nobody closed."""
+        self._queue.put(_STOP)
+
+    def _put(self, item: _Item | str) -> None:
+        if self._thread is None:
             self._start()
-        self._queue.put(work)
+        self._queue.put(item)
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None or self._pid != os.getpid():
-                self._pid = os.getpid()
+            if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._main, name="aitoolman-ledger", daemon=True
                 )
@@ -86,77 +126,103 @@ class LedgerWriter:
         try:
             connection = open_ledger(self.path)
         except Exception as exc:  # noqa: BLE001 - whoever asks is told
-            self.failure = exc
             self._refuse_all(exc)
             return
         try:
-            while (group := self._next_group()) is not None:
-                self._do_group(connection, group)
+            while self._do_next(connection):
+                pass
         finally:
             connection.close()
+            self._say_goodbye()
 
-    def _next_group(self) -> list[_Work] | None:
-        first = self._queue.get()
-        if first is None:
-            return None
-        group = [first]
-        while len(group) < GROUP_SIZE:
+    def _do_next(self, connection: sqlite3.Connection) -> bool:
+        """One transaction with all that is waiting; False when it was the last."""
+        items = self._next_items()
+        group = [item for item in items if isinstance(item, _Item)]
+        self._told = False
+        rows = _take_all(self._posted)
+        if rows:
+            group.insert(0, _Item(lambda db: add_calls(db, rows), _unheard(rows), None))
+        if group:
+            _deliver(_do_group(connection, group))
+        return _STOP not in items
+
+    def _next_items(self) -> list[_Item | str]:
+        """What waits, at least one thing; rows alone wait a moment for company."""
+        items = [self._queue.get()]
+        wait = POST_SECONDS if items[0] is _LOOK else 0.0
+        while len(items) < GROUP_SIZE and items[-1] is not _STOP:
             try:
-                work = self._queue.get_nowait()
+                items.append(self._queue.get(timeout=wait) if wait else self._queue.get_nowait())
+                wait = 0.0
             except queue.Empty:
                 break
-            if work is None:
-                self._queue.put(None)
-                break
-            group.append(work)
-        return group
-
-    def _do_group(self, connection: sqlite3.Connection, group: list[_Work]) -> None:
-        try:
-            outcomes = self._transaction(connection, group)
-        except sqlite3.Error as exc:
-            self.failure = exc
-            outcomes = [(work, None, exc) for work in group]
-        _deliver(outcomes)
-
-    def _transaction(
-        self, connection: sqlite3.Connection, group: list[_Work]
-    ) -> list[tuple[_Work, Any, Exception | None]]:
-        """All of `group` in one transaction; one that fails is undone alone."""
-        connection.execute("BEGIN IMMEDIATE" if any(w.writes for w in group) else "BEGIN")
-        try:
-            outcomes = [_attempt(connection, work) for work in group]
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return outcomes
+        return items
 
     def _refuse_all(self, exc: Exception) -> None:
-        while (work := self._queue.get()) is not None:
-            _deliver([(work, None, exc)])
+        while (item := self._queue.get()) is not _STOP:
+            if isinstance(item, _Item):
+                _deliver([(item, None, exc)])
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        if self._ended is not None:
+            _deliver([(self._ended, None, None)])
 
 
-def _attempt(connection: sqlite3.Connection, work: _Work) -> tuple[_Work, Any, Exception | None]:
-    if not work.writes:
-        return work, work.run(connection), None
-    connection.execute("SAVEPOINT work")
+Outcome = tuple[_Item, Any, Exception | None]
+
+
+def _take_all(rows: deque[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [rows.popleft() for _ in range(len(rows))]
+
+
+def _unheard(rows: list[tuple[Any, ...]]) -> concurrent.futures.Future[Any]:
+    """A future for rows nobody waits for: what becomes of them is a matter for the log."""
+
+    def tell(future: concurrent.futures.Future[Any]) -> None:
+        if (exc := future.exception()) is not None:
+            _log.error("the ledger lost %d rows of its list of calls: %s", len(rows), exc)
+
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    future.add_done_callback(tell)
+    return future
+
+
+def _do_group(connection: sqlite3.Connection, group: list[_Item]) -> list[Outcome]:
+    """All of `group` in one transaction; where one of them fails, each in its own."""
     try:
-        return work, work.run(connection), None
-    except (sqlite3.IntegrityError, ValueError, TypeError) as exc:
-        connection.execute("ROLLBACK TO work")
-        return work, None, exc
-    finally:
-        connection.execute("RELEASE work")
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as exc:
+        return [(item, None, exc) for item in group]
+    try:
+        return _finish_transaction(connection, group)
+    except Exception as exc:  # noqa: BLE001 - whoever waits is told
+        if len(group) == 1:
+            return [(group[0], None, exc)]
+    return [outcome for item in group for outcome in _do_group(connection, [item])]
 
 
-def _deliver(outcomes: list[tuple[_Work, Any, Exception | None]]) -> None:
+def _finish_transaction(connection: sqlite3.Connection, group: list[_Item]) -> list[Outcome]:
+    try:
+        outcomes: list[Outcome] = [(item, item.work(connection), None) for item in group]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _deliver(outcomes: list[Outcome]) -> None:
     """Tell the callers, waking each event loop once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Work, Any, Exception | None]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
     for outcome in outcomes:
-        if outcome[0].loop is not None:
-            by_loop.setdefault(outcome[0].loop, []).append(outcome)
+        loop = outcome[0].loop
+        if loop is None:
+            _settle([outcome])
+        else:
+            by_loop.setdefault(loop, []).append(outcome)
     for loop, mine in by_loop.items():
         try:
             loop.call_soon_threadsafe(_settle, mine)
@@ -164,12 +230,41 @@ def _deliver(outcomes: list[tuple[_Work, Any, Exception | None]]) -> None:
             continue
 
 
-def _settle(outcomes: list[tuple[_Work, Any, Exception | None]]) -> None:
-    for work, value, exc in outcomes:
-        future = work.future
-        if future is None or future.done():
+def _settle(outcomes: list[Outcome]) -> None:
+    for item, value, exc in outcomes:
+        if item.future.done():
             continue
         if exc is not None:
-            future.set_exception(exc)
+            item.future.set_exception(exc)
         else:
-            future.set_result(value)
+            item.future.set_result(value)
+
+
+class _Writers:
+    """The writers of this process, as long as they live."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[LedgerWriter] = weakref.WeakSet()
+
+    def add(self, writer: LedgerWriter) -> None:
+        with self._lock:
+            self._all.add(writer)
+
+    def drain(self, path: Path | None = None) -> None:
+        with self._lock:
+            found = [w for w in self._all if path is None or w.path == path]
+        for writer in found:
+            writer.drain()
+
+
+_writers = _Writers()
+
+
+def drain(path: Path) -> None:
+    """Wait until the ledgers of this process have written what they were given for this file."""
+    _writers.drain(path)
+
+
+# What was posted is written even where a client was never closed.
+atexit.register(_writers.drain)

@@ -90,10 +90,19 @@ class LLMClient(abc.ABC):
         return None
 
     async def lookup(
-        self, requests: Sequence[LLMProviderRequest]
+        self, requests: Sequence[LLMProviderRequest], *, record: bool = True
     ) -> list[LLMProviderResponse | None]:
-        """Answers that a ledger already has, found in bulk; None for each it has not."""
+        """Answers that a ledger already has, found in bulk; None for each it has not.
+
+        Args:
+            requests: What would be sent.
+            record: False only looks: the ledger's list of calls does not tell of it.
+        """
         return [None] * len(requests)
+
+    def redact(self, text: str) -> str:
+        """`text` without the secrets that this client knows."""
+        return text
 
     async def close(self) -> None:  # noqa: B027 - optional for a client of one's own
         """End everything that this client runs. Again is fine."""

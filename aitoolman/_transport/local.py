@@ -59,39 +59,48 @@ class LLMLocalClient(HomedClient):
             from .._ledger.client import ledger_engine
 
             below = LLMLocalClient(self._source, ledger=False)
-            return ledger_engine(below, self.ledger_path, self._ledger, self.client_id)
+            return ledger_engine(below, self._ledger_file(), self._ledger, self.client_id)
         from .._provider.manager import LLMProviderManager
 
         return LLMProviderManager(self.config)
 
     @property
     def ledger_path(self) -> Path | None:
-        """The ledger's file, beside the configuration unless named; None without a ledger."""
-        if self._ledger is None:
+        """The file that records the calls; None without a ledger, and in a replay."""
+        if self._ledger is None or self._ledger.mode == "replay":
             return None
+        return self._ledger_file()
+
+    def _ledger_file(self) -> Path:
+        """Beside the configuration unless named; relative names start there, too."""
         from .._ledger.schema import default_path
 
-        beside = Path(self.config.file) if self.config.file else None
+        assert self._ledger is not None
         if self._ledger.path is None:
-            return default_path(beside)
-        return (beside.parent if beside else Path.cwd()) / Path(self._ledger.path).expanduser()
+            return default_path(Path(self.config.file) if self.config.file else None)
+        return Path(self._ledger.path)
+
+    def redact(self, text: str) -> str:
+        """`text` without the keys, tokens and passwords that were used so far."""
+        redact = getattr(self._engine, "redact", None)
+        return text if redact is None else str(redact(text))
 
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Log a business event at INFO on ``aitoolman.audit``, and record it in the ledger."""
         _audit.info("%s %s %s", context_id, event_type, kwargs)
-        if self._ledger is not None:
+        if self.ledger_path is not None:
             from .._ledger.client import record_event
 
             await record_event(self, context_id, event_type, kwargs)
 
     async def lookup(
-        self, requests: Sequence[LLMProviderRequest]
+        self, requests: Sequence[LLMProviderRequest], *, record: bool = True
     ) -> list[LLMProviderResponse | None]:
         """Answers that the ledger has, found in bulk and recorded as calls; None for the others."""
         if self._ledger is None:
             return [None] * len(requests)
         self._ensure_home()
-        found = await self._at_home(lambda engine: engine.lookup(requests))
+        found = await self._at_home(lambda engine: engine.lookup(requests, record))
         return found if found is not None else [None] * len(requests)
 
     async def describe(self, model_name: str) -> ModelDescription:
