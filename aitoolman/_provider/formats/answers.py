@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..._datamodel import LLMProviderResponse
 
 __all__ = [
+    "append_reasoning",
     "append_text",
     "apply_openai_usage",
     "count",
@@ -113,9 +114,24 @@ def append_text(response: LLMProviderResponse, text: str) -> None:
     response.response_text = whole
 
 
+def append_reasoning(response: LLMProviderResponse, text: str) -> None:
+    """The same for ``response.response_reasoning``."""
+    whole = response.response_reasoning
+    response.response_reasoning = ""
+    whole += text
+    response.response_reasoning = whole
+
+
 def encode_json(value: Any) -> str:
-    """Compact JSON text."""
-    return msgspec.json.encode(value).decode()
+    """Compact JSON text.
+
+    Raises:
+        LLMResponseFormatError: Nested too deeply, as only a hostile vendor does it.
+    """
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError as exc:
+        raise LLMResponseFormatError("the answer is nested too deeply") from exc
 
 
 def decode_json(text: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import LLMResponseFormatError
-from .answers import append_text, count
+from .answers import count
 from .anthropic_answers import apply_usage, block_text, read_tool_uses, set_stop_reason, settle
 from .anthropic_messages import join_system, serialize_one, serialize_turns
 from .anthropic_stream import AnthropicStreamReader
@@ -117,8 +117,8 @@ class AnthropicFormat(LLMFormatStrategy):
         if isinstance(usage, dict):
             apply_usage(response, usage)
         read = [self._read_block(block) for block in blocks]
-        append_text(response, "".join(text for text, _ in read))
-        response.response_reasoning += "".join(reasoning for _, reasoning in read)
+        response.response_text = "".join(text for text, _ in read)
+        response.response_reasoning = "".join(reasoning for _, reasoning in read)
         response.finish_reason = "unknown"
         reason, details = response_data.get("stop_reason"), response_data.get("stop_details")
         set_stop_reason(response, reason, details)

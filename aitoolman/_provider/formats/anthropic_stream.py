@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from ..._datamodel import LLMResponseFormatError, ToolCall
-from .answers import append_text, decode_json, encode_json, parse_arguments, text_of
+from .answers import (
+    append_reasoning,
+    append_text,
+    decode_json,
+    encode_json,
+    parse_arguments,
+    text_of,
+)
 from .anthropic_answers import apply_usage, block_text, read_tool_uses, set_stop_reason, settle
 from .base import StreamEvent
 from .errors import error_in, parse_error_body, request_error
@@ -166,7 +173,7 @@ class AnthropicStreamReader:
         if kind == "thinking_delta":
             thought = text_of(delta.thinking, "a thinking delta")
             state.block(event.index, "thinking").thoughts.append(thought)
-            response.response_reasoning += thought
+            append_reasoning(response, thought)
             return StreamEvent("", thought)
         _extend(state, event, delta)
         return _NOTHING
@@ -267,7 +274,7 @@ def _extend(state: AnthropicStream, event: _Event, delta: _Delta) -> None:
 
 def _add(response: LLMProviderResponse, text: str, reasoning: str) -> None:
     append_text(response, text)
-    response.response_reasoning += reasoning
+    append_reasoning(response, reasoning)
 
 
 def _raise_error(data: str) -> NoReturn:

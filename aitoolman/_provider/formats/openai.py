@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import LLMResponseFormatError
-from .answers import append_text, apply_openai_usage, finish_word
+from .answers import apply_openai_usage, finish_word
 from .base import LLMFormatStrategy, StreamEvent
 from .convert import from_openai, translate
 from .dialects import resolve_dialect
@@ -117,8 +117,7 @@ class OpenAICompatibleFormat(LLMFormatStrategy):
         if not isinstance(message, dict):
             raise LLMResponseFormatError("the answer has no message")
         text, reasoning = self._read_message(message)
-        append_text(response, text)
-        response.response_reasoning += reasoning
+        response.response_text, response.response_reasoning = text, reasoning
         word = choice.get("finish_reason")
         response.finish_reason = finish_word(word) or "unknown"
         if response.finish_reason == "error":

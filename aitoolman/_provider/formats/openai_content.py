@@ -6,7 +6,7 @@ from typing import Any
 
 from ..._datamodel import LLMResponseFormatError
 
-__all__ = ["merge_list", "merge_value", "read_content"]
+__all__ = ["merge_lists", "merge_values", "read_content"]
 
 
 def read_content(content: Any) -> tuple[str, str]:
@@ -42,51 +42,82 @@ def _shallow(inner: Any) -> Any:
     return [p for p in inner if not (isinstance(p, dict) and p.get("type") == "thinking")]
 
 
-def merge_list(whole: list[Any], pieces: list[Any]) -> list[Any]:
-    """Append the items of a streamed list; items of one ``type`` and ``index`` grow together.
+def merge_values(values: list[Any]) -> Any:
+    """A vendor's own field, from what all deltas said of it."""
+    if any(isinstance(value, list) for value in values):
+        return merge_lists([value for value in values if isinstance(value, list)])
+    if all(isinstance(value, dict) for value in values):
+        return {key: item for value in values for key, item in value.items()}
+    return values[-1]
 
-    `whole` changes, the items in it never do: they may stand in several messages.
+
+def merge_lists(lists: list[list[Any]], *, deep: bool = True) -> list[Any]:
+    """One list from a streamed one: items of one ``type`` and ``index`` grow together.
+
+    So do texts and thoughts without an index, where one follows the other. Nothing given changes.
+
+    Args:
+        lists: What came, piece after piece.
+        deep: Merge the lists inside items too, which is one level and never more.
     """
-    for piece in pieces:
-        places = range(len(whole) - 1, -1, -1)
-        place = next((n for n in places if _same_item(whole[n], piece)), None)
-        if place is None:
-            whole.append(piece)
-        else:
-            whole[place] = _grown(whole[place], piece)
-    return whole
+    whole: list[_Item] = []
+    numbered: dict[tuple[Any, Any], _Item] = {}
+    for piece in (piece for pieces in lists for piece in pieces):
+        item = _find(piece, whole, numbered)
+        if item is None:
+            whole.append(item := _Item(piece))
+            if (key := _key(piece)) is not None:
+                numbered[key] = item
+        item.add(piece)
+    return [item.whole(deep=deep) for item in whole]
 
 
-def merge_value(old: Any, new: Any) -> Any:
-    """A vendor's own field after one more delta."""
-    if new is None:
-        return old
-    if isinstance(new, list):
-        return merge_list(old if isinstance(old, list) else [], new)
-    if isinstance(new, dict) and isinstance(old, dict):
-        return {**old, **new}
-    return new
+class _Item:
+    """One item under construction; its strings are joined once, at the end."""
 
+    __slots__ = ("first", "grown", "said")
 
-def _same_item(old: Any, new: Any) -> bool:
-    if not (isinstance(old, dict) and isinstance(new, dict)) or old.get("type") != new.get("type"):
-        return False
-    if "index" in new or "index" in old:
-        return bool(old.get("index") == new.get("index"))
-    return new.get("type") in ("text", "thinking")
+    def __init__(self, piece: Any) -> None:
+        self.first = piece
+        self.said: dict[str, Any] = {}
+        self.grown: dict[str, list[Any]] = {}
 
+    def add(self, piece: Any) -> None:
+        if not isinstance(piece, dict):
+            return
+        for key, value in piece.items():
+            if key in _GROWING and isinstance(value, (str, list)):
+                self.grown.setdefault(key, []).append(value)
+            if value is not None or key not in self.said:
+                self.said[key] = value
 
-def _grown(item: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
-    grown = dict(item)
-    for key, value in piece.items():
-        old = item.get(key)
-        if key in _GROWING and isinstance(value, str) and isinstance(old, str):
-            grown[key] = old + value
-        elif key in _GROWING and isinstance(value, list) and isinstance(old, list):
-            grown[key] = merge_list(list(old), value)
-        elif value is not None:
-            grown[key] = value
-    return grown
+    def whole(self, *, deep: bool) -> Any:
+        if not isinstance(self.first, dict):
+            return self.first
+        return {**self.said, **{key: _joined(values, deep) for key, values in self.grown.items()}}
 
 
 _GROWING = ("text", "summary", "data", "thinking")
+
+
+def _joined(values: list[Any], deep: bool) -> Any:
+    if all(isinstance(value, str) for value in values):
+        return "".join(values)
+    lists = [value for value in values if isinstance(value, list)]
+    return merge_lists(lists, deep=False) if deep else [item for items in lists for item in items]
+
+
+def _key(piece: Any) -> tuple[Any, Any] | None:
+    if not isinstance(piece, dict):
+        return None
+    kind, index = piece.get("type"), piece.get("index")
+    return (kind, index) if isinstance(kind, str) and type(index) is int else None
+
+
+def _find(piece: Any, whole: list[_Item], numbered: dict[tuple[Any, Any], _Item]) -> _Item | None:
+    if (key := _key(piece)) is not None:
+        return numbered.get(key)
+    last = whole[-1].first if whole else None
+    if not isinstance(piece, dict) or not isinstance(last, dict) or _key(last) is not None:
+        return None
+    return whole[-1] if piece.get("type") == last.get("type") in ("text", "thinking") else None

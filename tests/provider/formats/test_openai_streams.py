@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -467,6 +468,18 @@ def test_a_whole_answer_without_a_finish_reason_is_unknown() -> None:
     response = new_response(stream=False)
     ours().parse_batch_response(response, {"choices": [{"message": {"content": "a"}}]})
     assert (response.response_text, response.finish_reason) == ("a", "unknown")
+
+
+def test_deeply_nested_parts_do_no_harm() -> None:
+    """A hostile depth is read, or refused as ours, also when the message is put together."""
+    for depth in (100, 300, 900, 5000):
+        text = '{"choices":[{"delta":{"content":[' + '{"type":"thinking","thinking":[' * depth
+        text += "]}" * depth + "]}}]}"
+        mine, response = ours(), new_response()
+        with contextlib.suppress(LLMResponseFormatError):
+            mine.parse_stream_event(response, event(text))
+        mine.finish_stream(response)
+        assert response.stream_state is None
 
 
 def test_interleaved_streams_stay_apart() -> None:
