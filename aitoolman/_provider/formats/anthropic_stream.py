@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from ..._datamodel import LLMResponseFormatError, ToolCall
+from ..._datamodel import LLMResponseFormatError
 from .answers import (
     append_reasoning,
     append_text,
     decode_json,
     encode_json,
-    parse_arguments,
     text_of,
 )
 from .anthropic_answers import apply_usage, block_text, read_tool_uses, set_stop_reason, settle
+from .anthropic_state import AnthropicStream, Block
 from .base import StreamEvent
 from .errors import error_in, parse_error_body, request_error
-from .thinking import ThinkSplitter
 
 if TYPE_CHECKING:
     from httpx_sse import ServerSentEvent
@@ -57,66 +56,6 @@ class _Event(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Event).decode
-
-
-class _Block:
-    """One content block under construction."""
-
-    __slots__ = ("pieces", "raw", "signature", "thoughts")
-
-    def __init__(self, raw: dict[str, Any]) -> None:
-        self.raw = raw
-        self.pieces: list[str] = []
-        self.thoughts: list[str] = []
-        self.signature: list[str] = []
-
-    def whole(self) -> dict[str, Any]:
-        """The block as the vendor's whole answer has it."""
-        raw = dict(self.raw)
-        kind = raw.get("type")
-        if kind == "text":
-            raw["text"] = (raw.get("text") or "") + "".join(self.pieces)
-        elif kind == "thinking":
-            raw["thinking"] = (raw.get("thinking") or "") + "".join(self.thoughts)
-            raw["signature"] = (raw.get("signature") or "") + "".join(self.signature)
-        elif self.pieces:
-            raw["input"] = parse_arguments(self.text) or {}
-        return raw
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-    def call(self) -> ToolCall:
-        """The tool call of a ``tool_use`` block, its arguments as the model wrote them."""
-        given = self.raw.get("input")
-        text = self.text if self.pieces else encode_json(given if given is not None else {})
-        name, call_id = self.raw.get("name") or "", self.raw.get("id") or None
-        return ToolCall(name, text, parse_arguments(text), call_id)
-
-
-class AnthropicStream:
-    """What a stream has brought so far."""
-
-    __slots__ = ("blocks", "splitter", "usage")
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.blocks: dict[int, _Block] = {}
-        self.usage: dict[str, Any] = {}
-        tags = dialect.think_tags
-        self.splitter = ThinkSplitter(opened=tags == "opened") if tags != "off" else None
-
-    def block(self, index: Any, kind: str) -> _Block:
-        """The block that a delta extends; one that was never opened begins here."""
-        if type(index) is not int:
-            index = max(self.blocks, default=0)
-        found = self.blocks.get(index)
-        if found is None:
-            found = self.blocks[index] = _Block({"type": kind})
-        return found
-
-    def ordered(self) -> list[_Block]:
-        return [self.blocks[index] for index in sorted(self.blocks)]
 
 
 class AnthropicStreamReader:
@@ -193,7 +132,7 @@ class AnthropicStreamReader:
     ) -> StreamEvent:
         raw = _checked_block(event.content_block)
         index = event.index if type(event.index) is int else len(state.blocks)
-        state.blocks[index] = _Block(raw)
+        state.blocks[index] = Block(raw)
         text, reasoning = block_text(raw)  # empty at Anthropic, not at every server
         if text:
             return self._said(response, state, text)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import re
 from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import MediaContent, Message, ToolCall
 from .answers import encode_json, parse_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from .dialect import Dialect
 
-__all__ = ["fit_call_ids", "from_anthropic", "from_openai", "goes_out_raw", "translate"]
+__all__ = ["dicts", "from_anthropic", "from_openai", "goes_out_raw", "translate"]
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _LOST_KEYS = ("reasoning_details", "extra_content", "annotations", "audio", "images")
 _LOST_BLOCKS = {"redacted_thinking": "redacted thinking", "thinking": "thinking signatures"}
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def goes_out_raw(message: Message, dialect: Dialect) -> bool:
@@ -73,9 +70,9 @@ def from_openai(raw: dict[str, Any]) -> tuple[list[Message], list[str]]:
     """A raw message of OpenAI's format, and the names of what is left out."""
     content, media, thought, lost = _read_parts(raw.get("content"))
     said = next((raw[k] for k in _REASONING if isinstance(raw.get(k), str) and raw[k]), None)
-    calls = [_call(c) for c in _dicts(raw.get("tool_calls"))]
+    calls = [_call(c) for c in dicts(raw.get("tool_calls"))]
     lost += [key for key in _LOST_KEYS if raw.get(key)]
-    lost += ["extra_content" for c in _dicts(raw.get("tool_calls")) if c.get("extra_content")]
+    lost += ["extra_content" for c in dicts(raw.get("tool_calls")) if c.get("extra_content")]
     refusal = raw.get("refusal")
     message = Message(
         role=_str(raw.get("role")) or "assistant",
@@ -95,12 +92,12 @@ def _read_parts(content: Any) -> tuple[str | None, list[MediaContent], str, list
     media: list[MediaContent] = []
     thoughts: list[str] = []
     lost: list[str] = []
-    for part in _dicts(content):
+    for part in dicts(content):
         kind = part.get("type")
         if isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif kind == "thinking":
-            thoughts += [_str(t.get("text")) or "" for t in _dicts(part.get("thinking"))]
+            thoughts += [_str(t.get("text")) or "" for t in dicts(part.get("thinking"))]
         elif found := _openai_media(part, str(kind)):
             media.append(found)
         else:
@@ -143,10 +140,10 @@ def from_anthropic(raw: dict[str, Any]) -> tuple[list[Message], list[str]]:
     role = _str(raw.get("role")) or "assistant"
     if not isinstance(raw.get("content"), list):
         return [Message(role=role, content=_str(raw.get("content")))], []
-    blocks = _dicts(raw["content"])
+    blocks = dicts(raw["content"])
     results = [_tool_result(b) for b in blocks if b.get("type") == "tool_result"]
-    lost = [_LOST_BLOCKS[b["type"]] for b in blocks if b.get("type") in _LOST_BLOCKS]
-    lost += [f"a {b.get('type')} block" for b in blocks if b.get("type") not in _KNOWN_BLOCKS]
+    lost = [_LOST_BLOCKS[_kind(b)] for b in blocks if _kind(b) in _LOST_BLOCKS]
+    lost += [f"a {_kind(b)} block" for b in blocks if _kind(b) not in _KNOWN_BLOCKS]
     texts = [
         b["text"] for b in blocks if b.get("type") == "text" and isinstance(b.get("text"), str)
     ]
@@ -169,7 +166,7 @@ _KNOWN_BLOCKS = {"text", "tool_use", "tool_result", "image", "document", *_LOST_
 
 def _tool_result(block: dict[str, Any]) -> Message:
     content = block.get("content")
-    parts = _dicts(content)
+    parts = dicts(content)
     texts = [p["text"] for p in parts if isinstance(p.get("text"), str)]
     media = [m for p in parts if (m := _anthropic_media(p))]
     text = content if isinstance(content, str) else "".join(texts)
@@ -201,63 +198,13 @@ def _anthropic_media(block: dict[str, Any]) -> MediaContent | None:
     return _decoded(kind, source.get("data"), mime_type)
 
 
-def fit_call_ids(messages: Sequence[Message], dialect: Dialect) -> list[Message]:
-    """The messages with tool-call ids that the vendor accepts; raw messages keep theirs.
-
-    Calls without an id get one; results without one answer the open calls in order.
-    """
-    raw_ids = {i for m in messages if goes_out_raw(m, dialect) for i in _raw_ids(m.raw_value)}
-    fitted: list[Message] = []
-    open_ids: list[str] = []
-    for number, message in enumerate(messages):
-        if goes_out_raw(message, dialect):
-            open_ids = _raw_ids(message.raw_value) or open_ids
-        elif message.tool_calls:
-            calls = [
-                _with_id(c, f"call_{number}_{i}", dialect) for i, c in enumerate(message.tool_calls)
-            ]
-            open_ids = [c.id or "" for c in calls]
-            message = message._replace(tool_calls=calls)
-        elif message.role == "tool":
-            message = _answering(message, open_ids, raw_ids, dialect)
-        fitted.append(message)
-    return fitted
-
-
-def _with_id(call: ToolCall, fallback: str, dialect: Dialect) -> ToolCall:
-    return call._replace(id=_fit_id(fallback if call.id is None else call.id, dialect))
-
-
-def _answering(
-    message: Message, open_ids: list[str], raw_ids: set[str], dialect: Dialect
-) -> Message:
-    call_id = message.tool_call_id
-    if call_id is None and open_ids:
-        return message._replace(tool_call_id=open_ids.pop(0))
-    if call_id is None or call_id in raw_ids:
-        return message
-    fitted = _fit_id(call_id, dialect)
-    if fitted in open_ids:
-        open_ids.remove(fitted)
-    return message._replace(tool_call_id=fitted)
-
-
-def _fit_id(call_id: str, dialect: Dialect) -> str:
-    """The id itself where the vendor takes it, else nine letters and digits made from it."""
-    if re.fullmatch(dialect.tool_id_pattern, call_id):
-        return call_id
-    number = int.from_bytes(hashlib.sha256(call_id.encode("utf-8", "replace")).digest()[:8], "big")
-    return "".join(_ALPHABET[number // 62**place % 62] for place in range(9))
-
-
-def _raw_ids(raw: Any) -> list[str]:
-    found = [c.get("id") for c in _dicts(raw.get("tool_calls"))]
-    found += [b.get("id") for b in _dicts(raw.get("content")) if b.get("type") == "tool_use"]
-    return [i for i in found if isinstance(i, str)]
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; none where there is no list."""
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+
+def _kind(block: dict[str, Any]) -> str:
+    return _str(block.get("type")) or "nameless"
 
 
 def _str(value: Any) -> str | None:

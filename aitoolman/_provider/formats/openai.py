@@ -12,7 +12,8 @@ from .dialects import resolve_dialect
 from .errors import error_in, request_error
 from .openai_content import read_content
 from .openai_messages import serialize_messages, serialize_one
-from .openai_stream import OpenAIStreamReader, settle
+from .openai_state import settle
+from .openai_stream import OpenAIStreamReader
 from .options import merge_fields
 from .thinking import split_think
 from .toolcalls import read_tool_calls

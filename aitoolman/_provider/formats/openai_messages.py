@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import Message
-from .convert import fit_call_ids, goes_out_raw, translate
+from .call_ids import fit_call_ids
+from .convert import goes_out_raw, translate
 from .media import openai_part
 
 if TYPE_CHECKING:
