@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .._config import PromptConfig
+from .._config.rules import copied
 from .._datamodel import (
     LLMApplicationError,
     LLMConfigError,
@@ -40,6 +41,8 @@ class ModuleSet:
         self._compiled = {
             name: self._compile(module) for name, module in self.config.modules.items()
         }
+        self.added: dict[str, dict[str, Any]] = {}
+        """The tables of modules that were added later, by name."""
 
     @property
     def modules(self) -> Mapping[str, ModuleConfig]:
@@ -69,6 +72,7 @@ class ModuleSet:
         compiled = self._compile(module)
         self.config.modules[name] = module
         self._compiled[name] = compiled
+        self.added[name] = copied(table)
 
     def alias(self, model_name: str) -> str:
         """The model name to ask the client for."""
@@ -99,6 +103,20 @@ class ModuleSet:
             _either(request.reasoning_channel, config.reasoning_channel),
             _either(request.post_processor, config.post_processor),
             config.format_retries,
+        )
+
+    def frozen(self, request: LLMModuleRequest) -> ResolvedModule:
+        """`resolve`, with templates of its own: what is edited later changes nothing in it.
+
+        Raises:
+            LLMApplicationError: As for `resolve`.
+        """
+        resolved = self.resolve(request)
+        templates, prefix = self.templates.copy(), f"module/{resolved.name}"
+        config = resolved.module.config
+        system = templates[f"{prefix}/system"] if config.system_template is not None else None
+        return resolved._replace(
+            module=CompiledModule(config, templates[f"{prefix}/user"], system)
         )
 
     def completed(self, request: LLMDirectRequest) -> LLMDirectRequest:

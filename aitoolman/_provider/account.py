@@ -56,6 +56,7 @@ class Account:
         self._open = True
         if self._first_sent is None:
             self._first_sent = self._sent
+            self._response.queue_time = self._sent - self._submitted
 
     def first_token(self, moment: float | None) -> None:
         """When its first fragment came."""
@@ -133,7 +134,6 @@ class Account:
             self._record("cancelled", reason="the request was cancelled")
         response = self._response
         if self._first_sent is not None:
-            response.queue_time = self._first_sent - self._submitted
             response.total_response_time = self._clock.monotonic() - self._first_sent
             if self._first_token is not None:
                 response.time_to_first_token = self._first_token - self._first_sent

@@ -144,6 +144,16 @@ class LLMProviderManager:
             ):
                 job.cancel()
 
+    def under_way(self, context_id: str | None = None) -> list[LLMProviderResponse]:
+        """What is known so far of the requests under way; any thread may ask."""
+        below = f"{context_id}/"
+        responses = [job.response for job in list(self._jobs.values())]
+        return [
+            r
+            for r in responses
+            if context_id in (None, r.context_id) or (r.context_id or "").startswith(below)
+        ]
+
     def _answered(self, job: Job) -> None:
         if self._jobs.get(job.request.request_id) is job:
             del self._jobs[job.request.request_id]
@@ -222,6 +232,10 @@ class LLMProviderManager:
             return preview(
                 first, tools_.redactor, tools_.estimator, messages, tools, options, stream
             )
+
+    def redact(self, text: str) -> str:
+        """`text` without the keys, tokens and passwords that were used so far."""
+        return self._tools.redactor.text(text)
 
     # The end
 

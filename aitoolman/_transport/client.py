@@ -56,6 +56,14 @@ class LLMClient(abc.ABC):
     async def cancel_all(self, context_id: str | None = None) -> None:  # noqa: B027
         """End all requests of this client, or of one context and those below it (``ctx/1``)."""
 
+    def under_way(self, context_id: str | None = None) -> list[LLMProviderResponse]:
+        """What is known so far of the requests under way, for showing; any thread may ask.
+
+        Args:
+            context_id: Only those of this context and of those below it.
+        """
+        return []
+
     async def describe(self, model_name: str) -> ModelDescription:
         """What `model_name` stands for, as far as answers depend on it."""
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
@@ -89,6 +97,11 @@ class LLMClient(abc.ABC):
         """The file that records the calls of this client; None where nothing is recorded."""
         return None
 
+    @property
+    def ledger_mode(self) -> str:
+        """What the ledger of this client does, see `LLMLedgerClient`; ``off`` without one."""
+        return "off"
+
     async def lookup(
         self, requests: Sequence[LLMProviderRequest], *, record: bool = True
     ) -> list[LLMProviderResponse | None]:
@@ -103,6 +116,10 @@ class LLMClient(abc.ABC):
     def redact(self, text: str) -> str:
         """`text` without the secrets that this client knows."""
         return text
+
+    async def drain(self) -> None:
+        """Close as soon as every request that is under way has its answer."""
+        await self.close()
 
     async def close(self) -> None:  # noqa: B027 - optional for a client of one's own
         """End everything that this client runs. Again is fine."""

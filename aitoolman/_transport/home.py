@@ -35,6 +35,9 @@ __all__ = ["Engine", "HomedClient"]
 
 T = TypeVar("T")
 
+DRAIN_SECONDS = 0.05
+"""How long a client that is being drained waits between two looks."""
+
 
 class Engine(Protocol):
     """What does a homed client's work. Made without a loop, used and closed on the home loop."""
@@ -60,6 +63,7 @@ class HomedClient(LLMClient):
         self._engine: Any = None
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._closed = False
+        self._unanswered: set[str] = set()
 
     def _open(self) -> Engine:
         """Make the engine; called once per life, on first use."""
@@ -116,6 +120,12 @@ class HomedClient(LLMClient):
         await _run_on(home, engine.close)
         background.forget(engine)
 
+    async def drain(self) -> None:
+        """Close as soon as every request that is under way has its answer."""
+        while self._unanswered:
+            await asyncio.sleep(DRAIN_SECONDS)
+        await self.close()
+
     # Calls
 
     async def request(
@@ -148,6 +158,8 @@ class HomedClient(LLMClient):
             call=current_call(),
         )
         home = self._ensure_home()
+        self._unanswered.add(request.request_id)
+        request.response.add_done_callback(lambda _: self._unanswered.discard(request.request_id))
         if home is asyncio.get_running_loop():
             self._engine.submit(request)
         else:
@@ -161,6 +173,11 @@ class HomedClient(LLMClient):
     async def cancel_all(self, context_id: str | None = None) -> None:
         """End all requests of this client, or those of one context and of those below it."""
         await self._at_home(lambda engine: engine.cancel_all_requests(self.client_id, context_id))
+
+    def under_way(self, context_id: str | None = None) -> list[LLMProviderResponse]:
+        """What is known so far of the requests under way, where the engine can tell."""
+        look = getattr(self._engine, "under_way", None)
+        return list(look(context_id)) if look is not None else []
 
     async def _at_home(self, call: Callable[[Any], Coroutine[Any, Any, T]]) -> T | None:
         """Run `call(engine)` on the home loop; None where nothing was started yet."""
