@@ -72,6 +72,11 @@ class LLMLedgerClient(HomedClient):
         return _engine(self.client, self.path, self.options, self.client_id)
 
     @property
+    def ledger_mode(self) -> str:
+        """The mode; of a client below that keeps a ledger, where this one is ``off``."""
+        return self.client.ledger_mode if self._off else self.options.mode
+
+    @property
     def _off(self) -> bool:
         return self.options.mode == "off"
 
@@ -151,7 +156,9 @@ class LLMLedgerClient(HomedClient):
         if self._off:
             return await self.client.describe(model_name)
         self._ensure_home()
-        description = await self._at_home(lambda engine: engine.describe(model_name))
+        description: ModelDescription | None = await self._at_home(
+            lambda engine: engine.describe(model_name)
+        )
         assert description is not None
         return description
 

@@ -98,9 +98,7 @@ def _media(item: MediaContent, keep: KeepMedia | None) -> dict[str, Any]:
     if item.raw_value is not None:
         return values | {"raw_value": item.raw_value}
     if item.data is None and item.filename is None:
-        return (
-            values | {"url": item.url} | ({"mime_type": item.mime_type} if item.mime_type else {})
-        )
+        return values | {"url": item.url} | _named(item)
     return values | _named(item) | _bytes_of(item, keep)
 
 

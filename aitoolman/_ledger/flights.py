@@ -1,9 +1,9 @@
 """Identical calls that are on their way at the same time share one request.
 
-A `Flight` is that request: it keeps the fragments so far and wakes everyone aboard for each new one.
-A `Passenger` is one caller: it may board late (and catches up first) and leave early (the others
-fly on). A slow or broken caller holds up nobody else, as each takes the fragments at its own pace.
-When the last one leaves, the flight is told.
+A `Flight` is that request: it keeps the fragments so far and wakes everyone aboard for each new
+one. A `Passenger` is one caller: it may board late (and catches up first) and leave early (the
+others fly on). A slow or broken caller holds up nobody else, as each takes the fragments at its own
+pace. When the last one leaves, the flight is told.
 """
 
 from __future__ import annotations

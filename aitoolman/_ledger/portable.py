@@ -45,6 +45,9 @@ class _Line(msgspec.Struct, omit_defaults=True):
     fragments: list[tuple[str, float, str]] = []
     reusable: bool = True
     created: float = 0.0
+    turns: list[int] = []
+    """Which calls (from 0) of this fingerprint got this answer, where that is not the order of the
+    lines."""
 
 
 def export_ledger(ledger: Ledger, path: str | os.PathLike[str]) -> int:
@@ -67,12 +70,13 @@ def export_ledger(ledger: Ledger, path: str | os.PathLike[str]) -> int:
 
 
 def _lines(ledger: Ledger) -> Iterator[str]:
-    with ledger._open() as db:
+    with ledger.opened() as db:
+        turns = _turns(db)
         for row in db.execute(
-            "SELECT model, digest, fingerprint, request, response, fragments, reusable, created"
+            "SELECT id, model, digest, fingerprint, request, response, fragments, reusable, created"
             " FROM answers ORDER BY id"
         ):
-            model, digest, key, request, response, fragments, reusable, created = row
+            number, model, digest, key, request, response, fragments, reusable, created = row
             line = {
                 "version": FORMAT_VERSION,
                 "model": model,
@@ -84,7 +88,32 @@ def _lines(ledger: Ledger) -> Iterator[str]:
                 "reusable": bool(reusable),
                 "created": created,
             }
-            yield json.dumps(line, ensure_ascii=False)
+            line |= {"turns": turns[number]} if number in turns else {}
+            yield _printed(line)
+
+
+def _printed(line: dict[str, Any]) -> str:
+    text = json.dumps(line, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates
+        return json.dumps(line)
+    return text
+
+
+def _turns(db: sqlite3.Connection) -> dict[int, list[int]]:
+    """Whose turn each answer was, where calls of a fingerprint did not go through them in order."""
+    found: dict[int, list[int]] = {}
+    repeated = db.execute(
+        "SELECT fingerprint FROM answers GROUP BY fingerprint HAVING count(*) > 1"
+    )
+    for (key,) in repeated.fetchall():
+        ids = queries.answers_in_turn(db, [key])
+        if ids == sorted(set(ids)):
+            continue
+        for turn, number in enumerate(ids):
+            found.setdefault(number, []).append(turn)
+    return found
 
 
 def unpack(path: Path) -> Path:
@@ -106,7 +135,6 @@ def unpack(path: Path) -> Path:
 
 
 def _read(path: Path) -> Iterator[_Line]:
-    decoder = msgspec.json.Decoder(_Line)
     try:
         content = path.read_bytes()
     except OSError as exc:
@@ -114,30 +142,49 @@ def _read(path: Path) -> Iterator[_Line]:
     for number, raw in enumerate(content.splitlines(), 1):
         if not raw.strip():
             continue
-        try:
-            line = decoder.decode(raw)
-        except msgspec.DecodeError as exc:
-            raise _problem(f"{path}, line {number} is no exported answer: {exc}") from exc
+        line = _decoded(raw, f"{path}, line {number}")
         if line.version > FORMAT_VERSION:
             raise _problem(f"{path}, line {number} is of a newer aitoolman; update aitoolman")
         yield line
 
 
+def _decoded(raw: bytes, where: str) -> _Line:
+    try:
+        line = msgspec.convert(json.loads(raw), _Line)
+        bytes.fromhex(line.fingerprint)
+    except (ValueError, RecursionError) as exc:
+        raise _problem(f"{where} is no exported answer: {exc}") from exc
+    return line
+
+
 def _fill(db: sqlite3.Connection, lines: list[_Line]) -> None:
     db.execute("BEGIN IMMEDIATE")
+    calls: list[tuple[int, bytes, int]] = []
     for line in lines:
-        db.execute(
-            "INSERT INTO answers (fingerprint, reusable, created, model, digest, request, response,"
-            " fragments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                bytes.fromhex(line.fingerprint), int(line.reusable), line.created or time.time(),
-                line.model, line.digest, msgspec.json.encode(line.request),
-                msgspec.json.encode(line.response),
-                msgspec.json.encode(line.fragments) if line.fragments else None,
-            ),
-        )  # fmt: skip
+        number = _insert(db, line)
         queries.remember_model(db, line.model, line.digest, "{}")
+        calls += [(turn, bytes.fromhex(line.fingerprint), number) for turn in line.turns or [0]]
+    calls.sort(key=lambda call: call[0])
+    db.executemany(
+        "INSERT INTO calls (kind, time, fingerprint, answer) VALUES ('call', 0, ?, ?)",
+        [call[1:] for call in calls],
+    )
     db.execute("COMMIT")
+
+
+def _insert(db: sqlite3.Connection, line: _Line) -> int:
+    number = db.execute(
+        "INSERT INTO answers (fingerprint, reusable, created, model, digest, request, response,"
+        " fragments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            bytes.fromhex(line.fingerprint), int(line.reusable), line.created or time.time(),
+            line.model, line.digest, json.dumps(line.request).encode(),
+            json.dumps(line.response).encode(),
+            json.dumps(line.fragments).encode() if line.fragments else None,
+        ),
+    ).lastrowid  # fmt: skip
+    assert number is not None
+    return number
 
 
 def _problem(text: str) -> LLMConfigError:

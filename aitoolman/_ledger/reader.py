@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from .._datamodel import LLMApplicationError, LLMUnknownNameError
 from .memory import memory_log
 from .records import CALL_COLUMNS, Fragment, decode_fragments
 from .schema import open_ledger
+from .search import add_search, conditions
 from .table import CallRow, CallTable
 from .unseen import request_lines
+from .upkeep import problems_in, remove
 from .writer import drain
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Ledger:
         return f"Ledger({str(self.path)!r})"
 
     @contextlib.contextmanager
-    def _open(self, *, read_only: bool = True) -> Iterator[sqlite3.Connection]:
+    def opened(self, *, read_only: bool = True) -> Iterator[sqlite3.Connection]:
+        """A connection to the file, with everything in it that this process has recorded."""
         drain(self.path.absolute())
         connection = open_ledger(self.path, read_only=read_only)
         try:
@@ -110,12 +111,16 @@ class Ledger:
             context: Only this context id and those below it.
             model: Only calls of this model name.
             status: Only calls that ended so, for example ``"error: request"``.
-            text: Only calls whose prompt or answer holds this text (ASCII case is ignored).
+            text: Only calls whose prompt, answer, error or event holds this text (case is ignored
+                where it is ASCII).
             since: Only what came after this Unix time.
         """
-        where, values = _conditions(context, model, status, text, since)
+        where, values = conditions(
+            context=context, model=model, status=status, text=text, since=since
+        )
         query = f"SELECT {_COLUMNS} FROM calls WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
-        with self._open() as db:
+        with self.opened() as db:
+            add_search(db)
             rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
         return CallTable([CallRow(*row) for row in reversed(rows)])
 
@@ -125,7 +130,7 @@ class Ledger:
         Raises:
             LLMUnknownNameError: There is no call of this number.
         """
-        with self._open() as db:
+        with self.opened() as db:
             row = db.execute(f"SELECT {_COLUMNS} FROM calls WHERE seq = ?", (seq,)).fetchone()  # noqa: S608
             if row is None:
                 raise LLMUnknownNameError(f"{self.path} has no call number {seq}")
@@ -148,14 +153,14 @@ class Ledger:
 
     def fingerprints(self) -> set[bytes]:
         """The keys of all answers that can be reused."""
-        with self._open() as db:
-            rows = db.execute("SELECT DISTINCT fingerprint FROM answers WHERE reusable")
+        with self.opened() as db:
+            rows = db.execute("SELECT DISTINCT fingerprint FROM answers WHERE reusable = 1")
             return {row[0] for row in rows}
 
     def prune(
         self, *, before: float | None = None, model: str | None = None, calls: bool = False
     ) -> dict[str, int]:
-        """Remove answers, and on request the rows of calls; the file shrinks.
+        """Remove answers, their media and, on request, the rows of calls; the file shrinks.
 
         Args:
             before: Only what is older than this Unix time.
@@ -165,78 +170,19 @@ class Ledger:
         Returns:
             How many rows of each table were removed.
         """
-        where, values = _age_and_model("created", before, model)
-        with self._open(read_only=False) as db:
-            db.execute("BEGIN IMMEDIATE")
-            removed = {"answers": db.execute(f"DELETE FROM answers WHERE {where}", values).rowcount}  # noqa: S608
-            if calls:
-                where, values = _age_and_model("time", before, model)
-                removed["calls"] = db.execute(f"DELETE FROM calls WHERE {where}", values).rowcount  # noqa: S608
-            if not db.execute("SELECT 1 FROM answers LIMIT 1").fetchone():
-                db.execute("DELETE FROM media")
-            db.execute("COMMIT")
-            db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return removed
+        with self.opened(read_only=False) as db:
+            return remove(db, before, model, calls)
 
     def verify(self) -> list[str]:
         """What is wrong with the file, one sentence each; empty where it is sound."""
-        with self._open() as db:
-            problems = [
-                f"SQLite: {row[0]}"
-                for row in db.execute("PRAGMA integrity_check")
-                if row[0] != "ok"
-            ]
-            problems += _unreadable_answers(db)
-        return problems
+        with self.opened() as db:
+            return problems_in(db)
 
+    def export(self, path: str | os.PathLike[str]) -> int:
+        """Write all answers as JSON Lines, to be kept in git and replayed; returns how many."""
+        from .portable import export_ledger
 
-def _conditions(
-    context: str | None,
-    model: str | None,
-    status: str | None,
-    text: str | None,
-    since: float | None,
-) -> tuple[str, list[Any]]:
-    parts: list[str] = ["1"]
-    values: list[Any] = []
-    if context is not None:
-        parts.append("(context = ? OR substr(context, 1, ?) = ?)")
-        values += [context, len(context) + 1, context + "/"]
-    for column, value in (("model", model), ("status", status)):
-        if value is not None:
-            parts.append(f"{column} = ?")
-            values.append(value)
-    if since is not None:
-        parts.append("time > ?")
-        values.append(since)
-    if text is not None:
-        parts.append(
-            "(answer IN (SELECT id FROM answers WHERE CAST(request AS TEXT) LIKE ? ESCAPE '!'"
-            " OR CAST(response AS TEXT) LIKE ? ESCAPE '!') OR fields LIKE ? ESCAPE '!')"
-        )
-        values += [_pattern(text)] * 3
-    return " AND ".join(parts), values
-
-
-def _pattern(text: str) -> str:
-    """A LIKE pattern for `text` as it stands inside JSON."""
-    inside = msgspec.json.encode(text)[1:-1].decode()
-    for special in "!%_":
-        inside = inside.replace(special, "!" + special)
-    return f"%{inside}%"
-
-
-def _age_and_model(column: str, before: float | None, model: str | None) -> tuple[str, list[Any]]:
-    parts: list[str] = ["1"]
-    values: list[Any] = []
-    if before is not None:
-        parts.append(f"{column} < ?")
-        values.append(before)
-    if model is not None:
-        parts.append("model = ?")
-        values.append(model)
-    return " AND ".join(parts), values
+        return export_ledger(self, path)
 
 
 def _answer_of(db: sqlite3.Connection, call: CallRow) -> tuple[Any, ...] | None:
@@ -246,20 +192,6 @@ def _answer_of(db: sqlite3.Connection, call: CallRow) -> tuple[Any, ...] | None:
         "SELECT request, response, fragments FROM answers WHERE id = ?", (call.answer,)
     ).fetchone()
     return row
-
-
-def _unreadable_answers(db: sqlite3.Connection) -> Iterator[str]:
-    for number, key, request, response, fragments in db.execute(
-        "SELECT id, fingerprint, request, response, fragments FROM answers"
-    ):
-        try:
-            json.loads(request)
-            json.loads(response)
-            decode_fragments(fragments)
-        except (ValueError, msgspec.DecodeError) as exc:
-            yield f"answer {number} cannot be read: {exc}"
-        if len(key) != 32:
-            yield f"answer {number} has a fingerprint of {len(key)} bytes instead of 32"
 
 
 def calls_of(client: LLMClient, limit: int | None = 100, **filters: Any) -> CallTable:

@@ -90,7 +90,7 @@ def _from_json(blob: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(blob)
     except msgspec.DecodeError:
-        return msgspec.convert(json.loads(blob), decoder.type)  # type: ignore[no-any-return]
+        return msgspec.convert(json.loads(blob), decoder.type)
 
 
 # Answers
@@ -201,8 +201,9 @@ def _status_of(response: LLMProviderResponse) -> str:
     if response.finish_reason is not None:
         return response.finish_reason
     if not is_reusable(response):
-        return FinishReason.error.value
-    return (FinishReason.tool_calls if response.response_tool_calls else FinishReason.stop).value
+        return str(FinishReason.error.value)
+    reason = FinishReason.tool_calls if response.response_tool_calls else FinishReason.stop
+    return str(reason.value)
 
 
 def _attempts(response: LLMProviderResponse) -> str:

@@ -71,6 +71,11 @@ class LLMLocalClient(HomedClient):
             return None
         return self._ledger_file()
 
+    @property
+    def ledger_mode(self) -> str:
+        """The mode in the table ``[ledger]``; ``off`` without one."""
+        return "off" if self._ledger is None else self._ledger.mode
+
     def _ledger_file(self) -> Path:
         """Beside the configuration unless named; relative names start there, too."""
         from .._ledger.schema import default_path
@@ -110,7 +115,9 @@ class LLMLocalClient(HomedClient):
             LLMApiRequestError: There is no such model.
         """
         self._ensure_home()
-        description = await self._at_home(lambda engine: engine.describe(model_name))
+        description: ModelDescription | None = await self._at_home(
+            lambda engine: engine.describe(model_name)
+        )
         assert description is not None
         return description
 
@@ -129,7 +136,7 @@ class LLMLocalClient(HomedClient):
             LLMApplicationError: The request cannot be built.
         """
         self._ensure_home()
-        preview = await self._at_home(
+        preview: RequestPreview | None = await self._at_home(
             lambda engine: engine.preview(model_name, messages, tools, options, stream)
         )
         assert preview is not None
