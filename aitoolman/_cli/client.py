@@ -1,0 +1,173 @@
+"""``aitoolman client``: chat with any configured model, or send one message through a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .._datamodel import LLMApplicationError, LLMConfigError, LLMError
+from .chat import Chat, media_from
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from .._datamodel import LLMModuleResult
+    from .._transport.client import LLMClient
+
+COMMANDS = """\
+A line is a message. Commands:
+  /media FILE   send a file with the next message
+  /reset        forget the conversation
+  /help         this text
+  /quit         end (also Ctrl-D); Ctrl-C ends an answer
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-c", "--config", metavar="FILE", help="provider configuration (TOML)")
+    where.add_argument(
+        "-r", "--router-endpoint", metavar="ENDPOINT", help="a running service: tcp://host:5555"
+    )
+    parser.add_argument("-a", "--auth", metavar="TOKEN", help="the service's token")
+    parser.add_argument("-m", "--model", help="model or alias")
+    parser.add_argument("-p", "--prompts", metavar="FILE", help="prompt configuration (TOML)")
+    parser.add_argument("--module", help="send messages through this module")
+    parser.add_argument("-s", "--system", metavar="TEXT", help="system prompt")
+    parser.add_argument(
+        "--media", metavar="FILE", action="append", default=[], help="send a file along"
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer")
+    parser.add_argument("--no-stream", action="store_true", help="show an answer when it is whole")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 where every answer was good, 1 after a failed one, 2 for wrong arguments."""
+    try:
+        with _chat(arguments) as chat:
+            if sys.stdin.isatty():
+                return _converse(chat)
+            return _one_message(chat, sys.stdin.read())
+    except (LLMError, LLMConfigError, OSError, ValueError) as exc:
+        return _complain(exc)
+
+
+def _complain(exc: Exception) -> int:
+    print(f"aitoolman client: {exc}", file=sys.stderr)
+    wrong_use = isinstance(exc, (LLMConfigError, LLMApplicationError, OSError, ValueError))
+    return 2 if wrong_use else 1
+
+
+@contextlib.contextmanager
+def _chat(arguments: argparse.Namespace) -> Iterator[Chat]:
+    from .._application.app import LLMApplication
+    from .._config import load_config
+
+    if arguments.module and not arguments.prompts:
+        raise ValueError("--module needs the file that defines it: -p app_prompt.toml")
+    if not arguments.model and not arguments.module:
+        raise ValueError("name a model with -m (or a module with -p FILE --module NAME)")
+    prompts = load_config(arguments.prompts) if arguments.prompts else None
+    client = _client(arguments)
+    try:
+        chat = Chat(
+            LLMApplication(client, prompts),
+            arguments.model,
+            arguments.module,
+            arguments.system,
+            {"max_tokens": arguments.max_tokens} if arguments.max_tokens else None,
+            not arguments.no_stream,
+        )
+        chat.media = [media_from(path) for path in arguments.media]
+        yield chat
+    finally:
+        client.sync.close()
+
+
+def _client(arguments: argparse.Namespace) -> LLMClient:
+    from .._connect import connect
+
+    if arguments.router_endpoint:
+        options: dict[str, Any] = {"token": arguments.auth} if arguments.auth else {}
+        return connect(arguments.router_endpoint, **options)
+    return connect(arguments.config or "demo")
+
+
+def _one_message(chat: Chat, text: str) -> int:
+    """A pipe: the answer goes to stdout as it comes, everything else to stderr."""
+    channels = {"answer": chat.app.channels["stdout"]}
+    with _printed(channels):
+        result = chat.say(text.removesuffix("\n"))
+    return _outcome(result)
+
+
+def _converse(chat: Chat) -> int:
+    print("type a message; /help lists commands", file=sys.stderr)
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - gives the prompt a history
+    last = 0
+    while True:
+        try:
+            line = input("> ")
+        except EOFError:
+            print(file=sys.stderr)
+            return last
+        except KeyboardInterrupt:
+            print("\n(Ctrl-D or /quit ends)", file=sys.stderr)
+            continue
+        if line.strip() == "/quit":
+            return last
+        if line.startswith("/"):
+            _command(chat, line)
+        elif line.strip():
+            last = _turn(chat, line)
+
+
+def _command(chat: Chat, line: str) -> None:
+    name, _, rest = line.partition(" ")
+    if name == "/reset":
+        chat.reset()
+        print("(forgotten)", file=sys.stderr)
+    elif name == "/media":
+        try:
+            chat.media.append(media_from(rest.strip()))
+            print("(goes out with the next message)", file=sys.stderr)
+        except (OSError, ValueError) as exc:
+            print(exc, file=sys.stderr)
+    else:
+        print(COMMANDS, file=sys.stderr)
+
+
+def _turn(chat: Chat, line: str) -> int:
+    """One message on a terminal; Ctrl-C ends the answer and not the program."""
+    channels = {"reasoning": chat.app.channels["reasoning"], "answer": chat.app.channels["stdout"]}
+    try:
+        with _printed(channels):
+            result = chat.say(line)
+    except KeyboardInterrupt:
+        print("\n(interrupted)", file=sys.stderr)
+        return 130
+    except (LLMError, OSError, ValueError) as exc:
+        return _complain(exc)
+    return _outcome(result)
+
+
+def _printed(channels: dict[str, Any]) -> Any:
+    """Show channels in the terminal's way: the answer plainly, reasoning apart and dimmed."""
+    from .._transport.show import show
+    from .terminal import TerminalCollector
+
+    view = show(channels)
+    view.collector = TerminalCollector(channels)
+    return view
+
+
+def _outcome(result: LLMModuleResult) -> int:
+    if result.status.is_error:
+        print(f"aitoolman client: {result.error_text}", file=sys.stderr)
+        return 1
+    for call in result.tool_calls:
+        print(f"tool call: {call.name}({call.arguments_text})", file=sys.stderr)
+    return 0

@@ -1,0 +1,106 @@
+"""`aitoolman doctor`: what it finds, what it recommends, and that it shows no key."""
+
+from __future__ import annotations
+
+import pytest
+
+from aitoolman._cli.main import main
+from tests.vendors.reply import Call, Reply
+
+KEY = "sk-canary-0123456789"
+
+
+def write(tmp_path, text):
+    path = tmp_path / "llm.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def entry(url, more=""):
+    return f'[api.fast]\nurl = "{url}"\nmodel = "m"\napi_key = "{KEY}"\n{more}\n'
+
+
+def examine(capsys, *arguments):
+    code = main(["doctor", *arguments])
+    output = capsys.readouterr()
+    assert KEY not in output.out + output.err
+    return code, output.out + output.err
+
+
+def test_a_healthy_endpoint(fake_llm, tmp_path, capsys):
+    """Everything is looked at with three short requests, and found good."""
+    fake_llm.script(
+        lambda seen: (
+            Reply(tool_calls=[Call("get_weather", {"city": "Oslo"})])
+            if seen.body.get("tools")
+            else Reply(text="yes")
+        )
+    )
+    code, said = examine(capsys, "-c", write(tmp_path, entry(fake_llm.openai_url)))
+    assert code == 0
+    assert len(fake_llm.requests) == 3
+    for check in ("answers", "usage", "streams", "tools: called get_weather", "dialect"):
+        assert f"ok    {check}" in said
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(status=401, error=f"Incorrect API key provided: {KEY}"), "check `api_key`"),
+        (Reply(status=404, error="no such model"), "and `model`"),
+        (Reply(status=429, error="quota", error_code="insufficient_quota"), "quota"),
+        (Reply(status=500, error="oops"), "500"),
+    ],
+    ids=["key", "model", "quota", "server"],
+)
+def test_a_failing_endpoint_is_explained(fake_llm, tmp_path, capsys, reply, said):
+    """Exit code 1 and a line on what to do."""
+    fake_llm.script(lambda seen: reply)
+    code, output = examine(capsys, "-c", write(tmp_path, entry(fake_llm.openai_url)))
+    assert code == 1
+    assert "FAIL" in output
+    assert said in output
+
+
+def test_reasoning_in_an_unknown_field_gets_a_recommendation(fake_llm, tmp_path, capsys):
+    """A stream whose reasoning nobody reads: the doctor prints the TOML that reads it."""
+    event = '{"choices":[{"index":0,"delta":{"my_thoughts":"hm"}}]}'
+    end = '{"choices":[{"index":0,"delta":{"content":"yes"},"finish_reason":"stop"}]}'
+    stream = [f"data: {event}\n\ndata: {end}\n\ndata: [DONE]\n\n".encode()]
+    fake_llm.script(lambda seen: Reply(raw_stream=stream) if seen.stream else Reply(text="yes"))
+    code, said = examine(capsys, "-c", write(tmp_path, entry(fake_llm.openai_url)))
+    assert code == 0
+    assert '[api."fast"]\n    quirks.reasoning_in = ["my_thoughts"]' in said
+
+
+def test_unreachable_missing_variable_and_dangling_alias(tmp_path, capsys):
+    """Each problem of a file is told, one does not hide the others."""
+    text = (
+        '[api.off]\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+        '[api.nokey]\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\napi_key = "${NO_SUCH_KEY}"\n'
+        '[model_alias]\nlost = "nothere"\n'
+    )
+    code, said = examine(capsys, "-c", write(tmp_path, text))
+    assert code == 1
+    assert "FAIL  reachable" in said
+    assert "NO_SUCH_KEY" in said
+    assert '"lost": there is no [api] entry nothere' in said
+
+
+def test_a_broken_file_is_exit_code_2_with_all_mistakes(tmp_path, capsys):
+    """Nothing is sent for a file that is wrong."""
+    path = write(tmp_path, "[default]\ntimout = 5\n[api.x]\nurl = 5\n")
+    code, said = examine(capsys, "-c", path, "--offline")
+    assert code == 2
+    assert "timeout" in said
+    assert "url" in said
+
+
+def test_prompts_are_checked_offline(tmp_path, capsys):
+    """`-p` checks templates, too."""
+    prompts = tmp_path / "p.toml"
+    prompts.write_text('[module.x]\ntemplate.user = "{{ broken"\n', encoding="utf-8")
+    path = write(tmp_path, '[api.x]\nurl = "http://h/v1"\nmodel = "m"\n')
+    code, said = examine(capsys, "-c", path, "-p", str(prompts), "--offline")
+    assert code == 2
+    assert "template.user" in said
