@@ -99,6 +99,9 @@ class ChannelCollector(abc.ABC):
     async def on_flush(self) -> None:  # noqa: B027 - optional
         """What was there to be read in one go has been told; nothing is kept back after this."""
 
+    def follow(self, source: Any) -> None:  # noqa: B027 - optional
+        """What the channels belong to, for collectors that tell more about it than its text."""
+
     async def start_listening(self) -> None:
         """Listen until all channels are at EOF, or until `close`.
 

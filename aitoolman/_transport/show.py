@@ -48,6 +48,7 @@ class show:  # noqa: N801 - reads as a verb: `async with show(app):`
 
     def __init__(self, source: Any) -> None:
         self.collector = _factory(_channels_of(source))
+        self.collector.follow(source)
         self._task: asyncio.Task[None] | None = None
         self._future: concurrent.futures.Future[None] | None = None
 

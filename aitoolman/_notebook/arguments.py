@@ -1,0 +1,121 @@
+"""Reading a magic's line: its options, and ``name=value`` pairs with their Python values."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.core.magic_arguments import MagicArgumentParser
+
+__all__ = ["Line", "evaluate", "parse_line", "usage"]
+
+_PAIR = re.compile(r"([^\W\d]\w*)=")
+_BLANK = re.compile(r"\s*")
+
+
+class Line(NamedTuple):
+    """A magic's line, taken apart."""
+
+    words: list[str]
+    """What argparse gets."""
+    params: dict[str, Any]
+
+
+def usage(message: str) -> Exception:
+    """An error that shows itself as one line and gives the reply status ``error``."""
+    from IPython.core.error import UsageError
+
+    return UsageError(message)
+
+
+def evaluate(shell: InteractiveShell, expression: str, what: str) -> Any:
+    """The value of a Python expression in the notebook's names.
+
+    Raises:
+        UsageError: It fails; the text of it is never used instead.
+    """
+    try:
+        return shell.ev(expression.strip())
+    except Exception as exc:
+        kind = type(exc).__name__
+        raise usage(f"{what}: {{{expression.strip()}}} fails: {kind}: {exc}") from None
+
+
+def parse_line(shell: InteractiveShell, line: str) -> Line:
+    """The words of a line, and its ``name=value`` and ``name={expression}`` pairs.
+
+    An expression is taken whole, up to the brace that closes it, and keeps its Python type. Any
+    other value is text, with or without quotes around it.
+
+    Raises:
+        UsageError: An expression that is broken or fails, a quote that is not closed.
+    """
+    words: list[str] = []
+    params: dict[str, Any] = {}
+    position = _skip(line, 0)
+    while position < len(line):
+        pair = _PAIR.match(line, position)
+        if pair is None:
+            word, position = _word(line, position)
+            words.append(word)
+        else:
+            name = pair[1]
+            if name in params:
+                raise usage(f"{name}= is given twice")
+            params[name], position = _value(shell, name, line, pair.end())
+        position = _skip(line, position)
+    return Line(words, params)
+
+
+def _skip(line: str, position: int) -> int:
+    found = _BLANK.match(line, position)
+    assert found is not None
+    return found.end()
+
+
+def _value(shell: InteractiveShell, name: str, line: str, start: int) -> tuple[Any, int]:
+    if not line.startswith("{", start):
+        return _word(line, start)
+    expression, end = _expression(name, line, start)
+    return evaluate(shell, expression, name), end
+
+
+def _expression(name: str, line: str, start: int) -> tuple[str, int]:
+    """The text between the braces: the shortest that is an expression and ends a word."""
+    problem = "the closing brace is missing"
+    end = line.find("}", start)
+    while end != -1:
+        if end + 1 == len(line) or line[end + 1].isspace():
+            try:
+                compile(line[start + 1 : end].strip(), "<argument>", "eval")
+            except (SyntaxError, ValueError) as exc:
+                problem = getattr(exc, "msg", None) or str(exc)
+            else:
+                return line[start + 1 : end], end + 1
+        end = line.find("}", end + 1)
+    raise usage(f"{name}={line[start:]}: no Python expression ({problem})")
+
+
+def _word(line: str, start: int) -> tuple[str, int]:
+    """Text up to the next blank, or between quotes as it stands."""
+    quote = line[start : start + 1]
+    if quote in ('"', "'"):
+        end = line.find(quote, start + 1)
+        if end == -1:
+            raise usage(f"the quote is not closed: {line[start:]}")
+        return line[start + 1 : end], end + 1
+    end = start
+    while end < len(line) and not line[end].isspace():
+        end += 1
+    return line[start:end], end
+
+
+def options_of(parser: MagicArgumentParser, words: list[str]) -> Any:
+    """The options in `words`.
+
+    Raises:
+        UsageError: They don't fit; the message says how it is used.
+    """
+    return parser.parse_args(words)

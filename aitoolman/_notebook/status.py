@@ -1,0 +1,83 @@
+"""The status line of a call: what it waits for, how fast it goes, what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._datamodel import LLMModuleResult, LLMProviderResponse
+
+__all__ = ["live_status", "result_status"]
+
+
+def live_status(
+    responses: Sequence[LLMProviderResponse], pieces: int, seconds: float, since_first: float
+) -> str:
+    """One line about requests under way.
+
+    Args:
+        responses: What the client knows of them so far.
+        pieces: Fragments that came, a token each with most vendors.
+        seconds: Since the start.
+        since_first: Seconds since the first fragment; 0 before it.
+    """
+    parts = [_phase(responses, pieces, since_first), f"{seconds:.1f} s"]
+    if pieces:
+        parts.append(f"≈{pieces} tokens")
+    tries = max((len(r.attempts) for r in responses), default=0)
+    if tries:
+        parts.append(f"attempt {tries + 1}")
+    return " · ".join(parts)
+
+
+def _phase(responses: Sequence[LLMProviderResponse], pieces: int, since_first: float) -> str:
+    if pieces:
+        return f"{pieces / since_first:.0f} tokens/s" if since_first > 0.2 else "streaming"
+    if responses and all(r.queue_time is None for r in responses):
+        ahead = responses[0].queue_length
+        return f"queued, {ahead} ahead" if ahead else "queued"
+    return "waiting for the first token"
+
+
+def result_status(result: LLMModuleResult) -> str:
+    """One line about a finished call."""
+    parts = [result.model_name, result.status.value]
+    if result.repaired:
+        parts[-1] += " (repaired)"
+    parts += [*_amounts(result), *_times(result)]
+    if result.cost is not None:
+        parts.append(f"cost {result.cost:.6f}".rstrip("0").rstrip("."))
+    if len(result.responses) > 1:
+        parts.append(f"asked {len(result.responses)} times")
+    if len(result.attempts) > len(result.responses):
+        parts.append(f"{len(result.attempts)} attempts")
+    if result.from_ledger:
+        parts.append("from ledger")
+    return " · ".join(parts)
+
+
+def _amounts(result: LLMModuleResult) -> list[str]:
+    sent, received = result.prompt_tokens, result.completion_tokens
+    if sent is None and received is None:
+        return []
+    cached = f" ({result.cached_tokens} cached)" if result.cached_tokens else ""
+    counts = ["?" if count is None else str(count) for count in (sent, received)]
+    return [f"{counts[0]}{cached} + {counts[1]} tokens"]
+
+
+def _times(result: LLMModuleResult) -> list[str]:
+    total, first, count = (
+        result.total_response_time,
+        result.time_to_first_token,
+        result.completion_tokens,
+    )
+    if total is None:
+        return []
+    parts = [f"{total:.2f} s"]
+    if first is not None and count and total - first > 0.05:
+        parts.append(f"{count / (total - first):.0f} tokens/s")
+    if result.queue_time is not None and result.queue_time > 0.05:
+        parts.append(f"queued {result.queue_time:.2f} s")
+    return parts
