@@ -6,6 +6,7 @@ import asyncio
 import functools
 import itertools
 import secrets
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .._datamodel import LLMModuleRequest
@@ -14,7 +15,7 @@ from .call import Call, Caller, checked_params, run_call
 from .module import Module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from .._config import ModuleConfig
     from .._datamodel import LLMDirectRequest, LLMModuleResult, RequestPreview
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from .modules import ModuleSet
     from .workflow import LLMWorkflow
 
-__all__ = ["ApplicationFactory", "LLMApplication"]
+__all__ = ["ApplicationFactory", "LLMApplication", "call_runner"]
+
+call_runner: ContextVar[Callable[[Caller, Call], Awaitable[LLMModuleResult]]] = ContextVar(
+    "aitoolman_call_runner", default=run_call
+)
+"""What calls go through here: in a task's code, the record of the task's workflow."""
 
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 """Values whose use in a template runs no code of the user's."""
@@ -119,7 +125,8 @@ class LLMApplication:
             LLMApplicationError: The caller's mistake, before anything is sent: an unknown name, an
                 undefined variable.
         """
-        return await run_call(self._caller(), await self._prepared(request))
+        call = await self._prepared(request)
+        return await call_runner.get()(self._caller(), call)
 
     async def preview(self, request: LLMModuleRequest | LLMDirectRequest) -> RequestPreview:
         """The whole request as `call` would send it; nothing is sent.

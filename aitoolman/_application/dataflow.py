@@ -13,18 +13,19 @@ from two parents at once, is a TypeError that names the parameter and the tasks.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from .._datamodel import LLMApplicationError, LLMModuleRequest
+from .._datamodel import LLMApplicationError, LLMDirectRequest, LLMModuleRequest
 
 if TYPE_CHECKING:
+    from .scheduling import Node
     from .tasks import Task
     from .workflow import LLMWorkflow
 
-__all__ = ["bind_inputs"]
+__all__ = ["Parameters", "bind_inputs", "parameters_of"]
 
 
 class Parameters(NamedTuple):
@@ -46,19 +47,23 @@ class _Flow(NamedTuple):
         return self.output if isinstance(self.output, Mapping) else {}
 
 
-def bind_inputs(workflow: LLMWorkflow, task: Task) -> dict[str, Any]:
-    """The arguments of `task`, from its own input and from the tasks before it.
+def bind_inputs(workflow: LLMWorkflow, node: Node) -> dict[str, Any]:
+    """The arguments of a node's task, from its own input and from the tasks before it.
 
     Raises:
         TypeError: A parameter stays open or gets two values; the message names it and the tasks.
         LLMApplicationError: The task's module is unknown.
     """
-    flows = [_Flow(parent, parent._final_output()) for parent in workflow.parents(task)]
+    task = node.task
+    flows = [_Flow(parent.task, parent.output_for(node)) for parent in node.parents]
     request = task.input_data
     if isinstance(request, LLMModuleRequest):
         return _bind_request(workflow, task, request, flows)
+    if isinstance(request, LLMDirectRequest):
+        return {}  # its messages are complete as they stand
     if not isinstance(request, Mapping | None):
-        return {}  # a direct request: its messages are complete as they stand
+        kind = type(request).__name__
+        raise TypeError(f"{_name(task)}: input_data must be a dict of arguments, not a {kind}")
     return _bind(task, parameters_of(task.function), request or {}, flows)
 
 
@@ -93,7 +98,7 @@ def _fill(
     task: Task, parameters: Parameters, given: Mapping[str, Any], flows: list[_Flow]
 ) -> dict[str, Any]:
     bound = {k: v for k, v in given.items() if k in parameters.names or parameters.takes_all}
-    unused = _fill_by_name(task, parameters, bound, flows)
+    unused = _fill_by_name(task, parameters, given, bound, flows)
     still_open = [name for name in parameters.required if name not in bound]
     if len(still_open) == 1 and len(unused) > 1:
         unused = [flow for flow in unused if flow.output is not None]
@@ -109,57 +114,82 @@ def _fill(
 
 
 def _fill_by_name(
-    task: Task, parameters: Parameters, bound: dict[str, Any], flows: list[_Flow]
+    task: Task,
+    parameters: Parameters,
+    given: Mapping[str, Any],
+    bound: dict[str, Any],
+    flows: list[_Flow],
 ) -> list[_Flow]:
     """Rule 2, in place; returns the parents of which nothing was used."""
-    explicit = frozenset(bound)
     giver: dict[str, Task] = {}
     unused = []
     for flow in flows:
-        taken = [
-            key
-            for key in flow.keys
-            if isinstance(key, str) and (key in parameters.names or parameters.takes_all)
-        ]
-        for key in taken:
+        used = [key for key in flow.keys if _takes(parameters, key) and key not in given]
+        for key in used:
             if key in giver:
                 raise TypeError(
                     f"{_name(task)}: {key!r} comes from both {_name(giver[key])} and"
                     f" {_name(flow.parent)}; set it in input_data, or return another name"
                 )
             giver[key] = flow.parent
-            if key not in explicit:
-                bound[key] = flow.keys[key]
-        if not taken:
+            bound[key] = flow.keys[key]
+        if not used:
             unused.append(flow)
     return unused
+
+
+def _takes(parameters: Parameters, key: Any) -> bool:
+    return isinstance(key, str) and (key in parameters.names or parameters.takes_all)
 
 
 def parameters_of(function: Callable[..., Any]) -> Parameters:
     """What a step's function takes by name.
 
     Raises:
-        TypeError: It has parameters that cannot be given by name.
+        TypeError: It has parameters that cannot be given by name, or does not tell them.
     """
     plain = getattr(function, "__func__", function)
-    return _parameters(plain, plain is not function)
+    if isinstance(plain, FunctionType) and not hasattr(plain, "__wrapped__"):
+        return _of_code(plain, int(plain is not function))
+    return _of_signature(function)
 
 
-@functools.lru_cache(maxsize=1024)
-def _parameters(function: Callable[..., Any], is_method: bool) -> Parameters:
-    parameters = list(inspect.signature(function).parameters.values())[int(is_method) :]
-    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
-    if by_position:
-        name = getattr(function, "__qualname__", repr(function))
-        raise TypeError(
-            f"{name}: inputs are given by name, so {by_position[0]!r} must not be positional-only"
-        )
+def _of_code(function: FunctionType, skipped: int) -> Parameters:
+    """The quick way, for ordinary functions; `skipped` is 1 for a bound method's ``self``."""
+    code = function.__code__
+    if code.co_posonlyargcount > skipped:
+        _refuse_positional(function, code.co_varnames[skipped])
+    count = code.co_argcount
+    by_name = code.co_varnames[skipped:count]
+    by_keyword = code.co_varnames[count : count + code.co_kwonlyargcount]
+    required = by_name[: max(0, len(by_name) - len(function.__defaults__ or ()))]
+    defaults = function.__kwdefaults__ or {}
+    return Parameters(
+        frozenset(by_name + by_keyword),
+        required + tuple(name for name in by_keyword if name not in defaults),
+        bool(code.co_flags & inspect.CO_VARKEYWORDS),
+    )
+
+
+def _of_signature(function: Callable[..., Any]) -> Parameters:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError as exc:
+        raise TypeError(f"{function!r} does not tell its parameters; wrap it in a def") from exc
+    for parameter in parameters:
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            _refuse_positional(function, parameter.name)
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return Parameters(
         frozenset(p.name for p in named),
         tuple(p.name for p in named if p.default is p.empty),
         any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
+
+
+def _refuse_positional(function: Callable[..., Any], name: str) -> NoReturn:
+    shown = getattr(function, "__qualname__", repr(function))
+    raise TypeError(f"{shown}: inputs are given by name, so {name!r} must not be positional-only")
 
 
 def _name(task: Task) -> str:

@@ -115,9 +115,7 @@ class ModuleSet:
         templates, prefix = self.templates.copy(), f"module/{resolved.name}"
         config = resolved.module.config
         system = templates[f"{prefix}/system"] if config.system_template is not None else None
-        return resolved._replace(
-            module=CompiledModule(config, templates[f"{prefix}/user"], system)
-        )
+        return resolved._replace(module=CompiledModule(config, templates[f"{prefix}/user"], system))
 
     def completed(self, request: LLMDirectRequest) -> LLMDirectRequest:
         """A direct request with global tools filled in, in copies of its own.

@@ -1,23 +1,21 @@
-"""Values as they were at one moment: copies for the record, JSON for the file."""
+"""Values as they were at one moment: copies that later changes don't reach."""
 
 from __future__ import annotations
 
-import base64
 import copy
 import dataclasses
-import datetime
-import enum
-import math
-import uuid
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from types import FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["Unsaved", "from_json", "snapshot", "to_json"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_PLAIN = (str, int, float, bool, bytes, type(None))
-_MARK = "$aitoolman"
-MAX_DEPTH = 50
-"""Containers inside one another; deeper ones are kept as text."""
+__all__ = ["Unsaved", "duplicate", "is_whole", "snapshot", "unsaved"]
+
+_PLAIN = frozenset({str, int, float, bool, bytes, complex, type(None)})
+_SHARED = (FunctionType, MethodType, ModuleType, type)
+"""Nothing that a step would change."""
+_TEXT_LIMIT = 2000
 
 
 class Unsaved(NamedTuple):
@@ -27,88 +25,101 @@ class Unsaved(NamedTuple):
     text: str
 
 
-def snapshot(value: Any) -> Any:
-    """A copy that later changes of `value` don't reach; what cannot be copied becomes `Unsaved`."""
-    if isinstance(value, _PLAIN):
-        return value
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - any object may refuse to be copied
-        return unsaved(value)
-
-
 def unsaved(value: Any) -> Unsaved:
     """The mark for a value that cannot be kept."""
     try:
         text = repr(value)
     except Exception as exc:  # noqa: BLE001 - a repr may raise anything
         text = f"<repr failed: {type(exc).__name__}>"
-    return Unsaved(f"{type(value).__module__}.{type(value).__qualname__}", text[:2000])
+    return Unsaved(f"{type(value).__module__}.{type(value).__qualname__}", text[:_TEXT_LIMIT])
 
 
-def to_json(value: Any, depth: int = 0) -> Any:
-    """`value` in JSON's words; what has none becomes a marked object, never pickled."""
-    if value is None or (isinstance(value, (str, bool, int)) and type(value) in (str, bool, int)):
-        return value
-    if isinstance(value, float) and type(value) is float:
-        return value if math.isfinite(value) else {_MARK: "float", "value": repr(value)}
-    if depth > MAX_DEPTH:
-        return _marked(unsaved(value))
-    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-        return [to_json(item, depth + 1) for item in value]
-    if isinstance(value, Mapping):
-        return _mapping(value, depth)
-    return _special(value, depth)
+def snapshot(value: Any) -> Any:
+    """A copy that later changes of `value` don't reach; what cannot be copied becomes `Unsaved`."""
+    return value if type(value) in _PLAIN else _copied(value, unsaved)
 
 
-def _mapping(value: Mapping[Any, Any], depth: int) -> Any:
-    if all(isinstance(key, str) for key in value) and _MARK not in value:
-        return {key: to_json(item, depth + 1) for key, item in value.items()}
-    items = [[to_json(k, depth + 1), to_json(v, depth + 1)] for k, v in value.items()]
-    return {_MARK: "dict", "items": items}
+def duplicate(value: Any) -> Any:
+    """A copy, in which what cannot be copied is shared with `value`."""
+    return value if type(value) in _PLAIN else _copied(value, lambda part: part)
 
 
-def _special(value: Any, depth: int) -> Any:
-    if isinstance(value, Unsaved):
-        return _marked(value)
-    if isinstance(value, bytes):
-        return {_MARK: "bytes", "value": base64.b64encode(value).decode()}
-    if isinstance(value, enum.Enum):
-        return to_json(value.value, depth + 1)
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return to_json(value._asdict(), depth + 1)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return to_json(fields, depth + 1)
-    return _marked(unsaved(value))
+def is_whole(value: Any) -> bool:
+    """True where a snapshot lacks nothing."""
+    found: list[Unsaved] = []
+    _copied(value, lambda part: part, found)
+    return not found
 
 
-def _marked(value: Unsaved) -> dict[str, str]:
-    return {_MARK: "repr", "type": value.type, "value": value.text}
+def _copied(value: Any, otherwise: Callable[[Any], Any], marks: list[Unsaved] | None = None) -> Any:
+    try:
+        return _Copier(otherwise, marks)(value)
+    except RecursionError:
+        return otherwise(value)
 
 
-def from_json(value: Any) -> Any:
-    """The value that `to_json` wrote, marks resolved."""
-    if isinstance(value, list):
-        return [from_json(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    match value.get(_MARK):
-        case None:
-            return {key: from_json(item) for key, item in value.items()}
-        case "float":
-            return float(value["value"])
-        case "bytes":
-            return base64.b64decode(value["value"])
-        case "dict":
-            return {_hashable(from_json(k)): from_json(v) for k, v in value["items"]}
-        case _:
-            return Unsaved(value.get("type", ""), value.get("value", ""))
+class _Copier:
+    """Copies containers by itself, so that one part that cannot be copied does not spoil all."""
+
+    def __init__(self, otherwise: Callable[[Any], Any], marks: list[Unsaved] | None) -> None:
+        self._otherwise = otherwise
+        self._marks = marks
+        self._done: dict[int, Any] = {}
+
+    def __call__(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if id(value) not in self._done:
+            self._done[id(value)] = self._copy(value, kind)
+        return self._done[id(value)]
+
+    def _copy(self, value: Any, kind: type) -> Any:
+        if kind is dict:
+            twin = self._done[id(value)] = {}
+            twin.update((key, self(item)) for key, item in value.items())
+            return twin
+        if kind is list:
+            items = self._done[id(value)] = []
+            items.extend(map(self, value))
+            return items
+        if kind in (tuple, set, frozenset):
+            return kind(map(self, value))
+        if kind is Unsaved:
+            if self._marks is not None:
+                self._marks.append(value)
+            return value
+        return self._object(value, kind)
+
+    def _object(self, value: Any, kind: type) -> Any:
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return kind._make(map(self, value))  # type: ignore[attr-defined]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return self._dataclass(value)
+        if isinstance(value, _SHARED):
+            return value
+        if _is_handle(value):
+            return self._otherwise(value)
+        try:
+            return copy.deepcopy(value)
+        except Exception:  # noqa: BLE001 - any object may refuse to be copied
+            return self._otherwise(value)
+
+    def _dataclass(self, value: Any) -> Any:
+        try:
+            twin = self._done[id(value)] = copy.copy(value)
+            for field in dataclasses.fields(value):
+                if hasattr(value, field.name):
+                    object.__setattr__(twin, field.name, self(getattr(value, field.name)))
+        except Exception:  # noqa: BLE001 - any object may refuse to be copied
+            return self._otherwise(value)
+        return twin
 
 
-def _hashable(key: Any) -> Any:
-    return tuple(_hashable(item) for item in key) if isinstance(key, list) else key
+def _is_handle(value: Any) -> bool:
+    """True for what stands for something that lives on: tasks, applications, clients."""
+    from .._transport.client import LLMClient
+    from .app import LLMApplication
+    from .tasks import Task
+
+    return isinstance(value, (Task, LLMApplication, LLMClient))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import enum
 import secrets
 from typing import TYPE_CHECKING, Any, Self
 
 from .._datamodel import (
+    FinishReason,
     LLMApplicationError,
     LLMDirectRequest,
     LLMModuleRequest,
@@ -21,13 +23,20 @@ from .._datamodel import (
     did_you_mean,
 )
 from .._sync import call_user_function
+from .snapshots import duplicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .scheduling import Given, Node
     from .workflow import LLMWorkflow
 
 __all__ = ["LLMTask", "Task", "TaskStatus"]
+
+_STATE = frozenset(
+    {"task_id", "status", "output_data", "error", "workflow", "module_result", "_node"}
+)
+"""Attributes that say how far a task is; all others are the task's own."""
 
 
 class TaskStatus(enum.Enum):
@@ -93,9 +102,15 @@ class Task:
         self.chosen_by = "next_task"
         self.error: BaseException | None = None
         self.workflow: LLMWorkflow | None = None
+        self._node: Node | None = None
 
     def __repr__(self) -> str:
         return f"{self.task_name}({self.task_id}, {self.status.name})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickled or deep copy stands alone: it belongs to no workflow and to no other task."""
+        alone = {"workflow": None, "_node": None, "next_task": None}
+        return {**vars(self), **alone}
 
     def set_func(self, fn: Callable[..., Any]) -> None:
         """Run `fn`, sync or async, instead of the `run` method."""
@@ -113,21 +128,34 @@ class Task:
         twin._reset()
         return twin
 
+    # For the workflow
+
     @property
     def function(self) -> Callable[..., Any]:
         """What will be run."""
         return self._func if self._func is not None else self.run
 
-    def _final_output(self) -> Any:
-        """What the tasks after this one get: the output of the last task in its sequence."""
-        task = self
-        if self.workflow is not None:
-            task = self.workflow._last_of(self)
-        return task.output_data
-
     async def _perform(self, inputs: dict[str, Any]) -> Any:
-        """Do the step with the inputs that were bound; called by the workflow."""
+        """Do the step with the inputs that were bound."""
         return await call_user_function(self.function, **inputs)
+
+    async def _perform_given(self, given: Given) -> Any:
+        """The step with its output given by a fork: nothing runs."""
+        self.next_task, self.chosen_by = given.next_task, given.chosen_by
+        return given.output
+
+    def _attributes(self) -> dict[str, Any]:
+        """The task's own attributes as they are now, copied where they can be."""
+        own = {name: value for name, value in vars(self).items() if name not in _STATE}
+        return {name: duplicate(value) for name, value in own.items()}
+
+    def _restore(self, attributes: dict[str, Any] | None) -> None:
+        """Be as before the run, with attributes that `_attributes` gave."""
+        if attributes is not None:
+            for name in vars(self).keys() - _STATE - attributes.keys():
+                delattr(self, name)
+            vars(self).update(attributes)
+        self.output_data = self.error = None
 
 
 class TaskEnds(BaseException):
@@ -221,13 +249,28 @@ class LLMTask(Task):
 
     async def _perform(self, inputs: dict[str, Any]) -> Any:
         assert self.workflow is not None
-        result = await self.workflow._call_for(self, self._request_with(inputs))
+        result = await self.workflow.call(self._request_with(inputs))
         self.module_result = result
         result.raise_for_status()
+        return await self._look_at(result)
+
+    async def _perform_given(self, given: Given) -> Any:
+        """The model is not asked; `post_process` sees the answer with the data that was given."""
+        result = given.result or LLMModuleResult("", None, LLMDirectRequest("", []))
+        self.module_result = dataclasses.replace(
+            result, data=given.output, status=FinishReason.stop, error_text=None
+        )
+        return await self._look_at(self.module_result)
+
+    async def _look_at(self, result: LLMModuleResult) -> Any:
         self.output_data = result.data
         with contextlib.suppress(TaskEnds):
             await call_user_function(self.post_process, result)
         return self.output_data
+
+    def _restore(self, attributes: dict[str, Any] | None) -> None:
+        super()._restore(attributes)
+        self.module_result = None
 
     def _request_with(self, inputs: dict[str, Any]) -> LLMModuleRequest | LLMDirectRequest:
         """The request with the variables that came along the edges."""

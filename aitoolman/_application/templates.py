@@ -160,6 +160,10 @@ class TemplateSet:
             raise LLMConfigError(problems, self._file)
         self._prompts.update({name: prompt for name, prompt in compiled.items() if prompt})
 
+    def copy(self) -> TemplateSet:
+        """The same templates, which stay as they are whatever is added here."""
+        return TemplateSet([prompt.source for prompt in self._prompts.values()], self._file)
+
     def discard(self, name: str) -> None:
         """Forget a template; an unknown one is fine."""
         self._prompts.pop(name, None)
