@@ -149,7 +149,7 @@ class LLMProviderResponse:
     def __repr__(self) -> str:
         return (
             f"LLMProviderResponse({self.model_name!r}, {self.finish_reason!r}, "
-            f"{_short(self.error_text or self.response_text)!r})"
+            f"{_short(self.error_text or self.response_text)!r}{_origin(self.from_ledger)})"
         )
 
     @property
@@ -160,6 +160,10 @@ class LLMProviderResponse:
 
 def _short(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _origin(from_ledger: bool) -> str:
+    return ", from the ledger" if from_ledger else ""
 
 
 def _total(values: Iterable[Any]) -> Any:
@@ -196,7 +200,7 @@ class LLMModuleResult:
         name = self.module_name or self.model_name
         return (
             f"LLMModuleResult({name!r}, {self.status.value!r}, "
-            f"{_short(self.error_text or self.response_text)!r})"
+            f"{_short(self.error_text or self.response_text)!r}{_origin(self.from_ledger)})"
         )
 
     @property
