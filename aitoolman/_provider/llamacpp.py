@@ -33,6 +33,9 @@ __all__ = ["LINGER_SECONDS", "Lease", "LlamaSettings", "acquire", "model_digest"
 LINGER_SECONDS = 3.0
 """How long a child that nobody uses stays, in case that somebody comes back."""
 
+EXIT_SECONDS = 3.0
+"""How long interpreter exit waits for a start that was called off."""
+
 
 @dataclass(frozen=True)
 class LlamaSettings:
@@ -156,10 +159,12 @@ class _Server:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
 
-    def start(self) -> None:
+    def start(self) -> threading.Thread:
         """Begin to start the child, in a thread; `ready` tells the end of that."""
         # A daemon: a download must not hold up the end of the interpreter.
-        threading.Thread(target=self._start, name="llamacpp-start", daemon=True).start()
+        thread = threading.Thread(target=self._start, name="llamacpp-start", daemon=True)
+        thread.start()
+        return thread
 
     def _start(self) -> None:
         try:
@@ -220,6 +225,7 @@ class _Servers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_settings: dict[LlamaSettings, _Server] = {}
+        self._starts: list[threading.Thread] = []
         self._exiting = False
 
     def join(self, settings: LlamaSettings, *, progress: bool) -> _Server:
@@ -236,7 +242,8 @@ class _Servers:
         if self._exiting:
             raise LLMApiRequestError("the embedded model is not started while Python exits")
         server = _Server(settings, progress=progress)
-        server.start()
+        self._starts = [thread for thread in self._starts if thread.is_alive()]
+        self._starts.append(server.start())
         self._by_settings[settings] = server
         atexit.unregister(self.shut_down)
         atexit.register(self.shut_down)
@@ -297,10 +304,13 @@ class _Servers:
                 self._drop(server)
         for server in servers:
             server.stop()
+        for thread in self._starts:  # called off, it still has to clean up
+            thread.join(EXIT_SECONDS)
 
     def disown(self) -> None:
         """After a fork, in the new process, which starts children of its own."""
         servers, self._by_settings = self._by_settings, {}
+        self._starts = []
         self._lock = threading.Lock()
         for server in servers.values():
             server.disown()
