@@ -13,7 +13,7 @@ from .registry import find_format, format_names, make_format, register_format
 
 if TYPE_CHECKING:
     from .anthropic import AnthropicFormat
-    from .dialects import DIALECTS, Dialect
+    from .dialects import DIALECTS, Dialect, dialect_problems
     from .errors import classify, parse_error_body
     from .openai import OpenAICompatibleFormat
 
@@ -26,6 +26,7 @@ __all__ = [
     "StreamEvent",
     "VendorError",
     "classify",
+    "dialect_problems",
     "find_format",
     "format_names",
     "make_format",
@@ -40,6 +41,7 @@ _LAZY = {
     "Dialect": "dialects",
     "OpenAICompatibleFormat": "openai",
     "classify": "errors",
+    "dialect_problems": "dialects",
     "parse_error_body": "errors",
 }
 

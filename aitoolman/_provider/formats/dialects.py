@@ -9,14 +9,22 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..._datamodel import ConfigProblem, LLMConfigError, did_you_mean
-from .dialect import Dialect, Fact, quirk_names
+from .dialect import Dialect, Fact, quirk_doc, quirk_names
 from .vendors import DIALECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["DIALECTS", "Dialect", "Fact", "recognize_dialect", "resolve_dialect"]
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "Fact",
+    "dialect_problems",
+    "recognize_dialect",
+    "resolve_dialect",
+]
 
+_FORMAT_OF = {"openai": "openai", "llamacpp": "openai", "anthropic": "anthropic"}
 _DEFAULTS = {"openai": "generic", "anthropic": "anthropic"}
 
 
@@ -34,6 +42,21 @@ def resolve_dialect(config: Mapping[str, Any], format_name: str) -> Dialect:
     if dialect.format != format_name:
         raise _problem("dialect", f"{name!r} is a dialect of type {dialect.format!r}")
     return _with_quirks(dialect, config.get("quirks") or {})
+
+
+def dialect_problems(config: Mapping[str, Any]) -> list[ConfigProblem]:
+    """Every mistake in ``dialect`` and ``quirks`` of an ``[api]`` entry, keys relative to it.
+
+    Formats of one's own know their own keys; nothing is said of theirs.
+    """
+    format_name = _FORMAT_OF.get(str(config.get("type") or "openai"))
+    if format_name is None:
+        return []
+    try:
+        resolve_dialect(config, format_name)
+    except LLMConfigError as exc:
+        return exc.problems
+    return []
 
 
 def recognize_dialect(config: Mapping[str, Any], format_name: str) -> str:
@@ -66,27 +89,35 @@ def _is_at(dialect: Dialect, host: str, port: str) -> bool:
 def _with_quirks(dialect: Dialect, quirks: Mapping[str, Any]) -> Dialect:
     if not quirks:
         return dialect
-    known = quirk_names()
-    for key in quirks:
-        if key not in known:
-            raise _problem(f"quirks.{key}", f"unknown quirk; {did_you_mean(key, known)}")
-    fields = {name: getattr(dialect, name) for name in known} | dict(quirks)
-    for key in ("tool_name_pattern", "tool_id_pattern"):
-        _check_pattern(key, quirks.get(key))
-    try:
-        changed = msgspec.convert({"name": dialect.name, **fields}, Dialect)
-    except msgspec.ValidationError as exc:
-        raise _problem("quirks", str(exc)) from exc
+    if problems := list(_quirk_problems(quirks)):
+        raise LLMConfigError(problems)
+    fields = {name: getattr(dialect, name) for name in quirk_names()} | dict(quirks)
+    changed = msgspec.convert({"name": dialect.name, **fields}, Dialect)
     return msgspec.structs.replace(
         changed, format=dialect.format, hosts=dialect.hosts, evidence=dialect.evidence
     )
 
 
-def _check_pattern(key: str, pattern: Any) -> None:
+def _quirk_problems(quirks: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+    known = quirk_names()
+    for key, value in quirks.items():
+        if key not in known:
+            yield ConfigProblem(f"quirks.{key}", f"unknown quirk; {did_you_mean(key, known)}")
+        elif wrong := _wrong_value(key, value):
+            yield ConfigProblem(f"quirks.{key}", wrong)
+
+
+def _wrong_value(key: str, value: Any) -> str | None:
+    """What is wrong with a quirk's value, in msgspec's words where the type is."""
     try:
-        re.compile(pattern or "")
-    except (re.error, TypeError) as exc:
-        raise _problem(f"quirks.{key}", f"must be a regular expression: {exc}") from exc
+        msgspec.convert({"name": "any", key: value}, Dialect)
+        if key.endswith("_pattern"):
+            re.compile(value)
+    except msgspec.ValidationError as exc:
+        return f"{str(exc).partition(' - at ')[0]}; {quirk_doc(key)}"
+    except re.error as exc:
+        return f"must be a regular expression: {exc}"
+    return None
 
 
 def _problem(key: str, message: str) -> LLMConfigError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..._datamodel import LLMApplicationError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["merge_fields"]
 
 _OWN = ("messages", "model", "stream")
+_MERGED = (
+    ("tools", list, "a list"),
+    ("stream_options", dict, "a table"),
+    ("metadata", dict, "a table"),
+)
 _TOKEN_FIELDS = ("max_tokens", "max_completion_tokens")
 
 
@@ -27,6 +34,9 @@ def merge_fields(
 
     An option wins over the configuration's; None leaves a field out; names are the dialect's, and
     what the vendor refuses is left out with a note.
+
+    Raises:
+        LLMApplicationError: A field that we add to is not of its type.
     """
     fields = {**_renamed(body_options or {}, dialect), **_renamed(options or {}, dialect)}
     fields = {name: value for name, value in fields.items() if value is not None}
@@ -40,7 +50,16 @@ def merge_fields(
             notes.append(f"option {name!r} left out: {dialect.name} refuses it")
     if not stream:
         _drop_stream_only(fields, dialect, notes)
+    _check_types(fields)
     return fields
+
+
+def _check_types(fields: dict[str, Any]) -> None:
+    """The fields that are merged with ours have to be what the vendor's format says."""
+    for name, kind, word in _MERGED:
+        if name in fields and not isinstance(fields[name], kind):
+            found = type(fields[name]).__name__
+            raise LLMApplicationError(f"option {name!r} must be {word}, not {found}")
 
 
 def _renamed(fields: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from aitoolman import LLMConfigError
 from aitoolman._provider.formats import DIALECTS, make_format
 from aitoolman._provider.formats.dialect import Fact, quirk_doc, quirk_names
+from aitoolman._provider.formats.dialects import dialect_problems
 
 from .dialect_table import PAGE, render
 
@@ -67,9 +68,10 @@ def test_quirks_override_key_by_key() -> None:
         ({"dialect": "depseek"}, "dialect", "unknown dialect 'depseek'; did you mean 'deepseek'"),
         ({"dialect": "anthropic"}, "dialect", "is a dialect of type 'anthropic'"),
         ({"quirks": {"send_reasonin": "may"}}, "quirks.send_reasonin", "mean 'send_reasoning'"),
-        ({"quirks": {"send_reasoning": "maybe"}}, "quirks", "send_reasoning"),
-        ({"quirks": {"reasoning_in": "reasoning"}}, "quirks", "reasoning_in"),
-        ({"quirks": {"stream_usage": 3}}, "quirks", "stream_usage"),
+        ({"quirks": {"send_reasoning": "maybe"}}, "quirks.send_reasoning", "`must_not`"),
+        ({"quirks": {"reasoning_in": "reasoning"}}, "quirks.reasoning_in", "Expected `array`"),
+        ({"quirks": {"stream_usage": 3}}, "quirks.stream_usage", "Expected `bool`"),
+        ({"quirks": {"tool_id_pattern": 3}}, "quirks.tool_id_pattern", "Expected `str`"),
         ({"quirks": {"tool_id_pattern": "["}}, "quirks.tool_id_pattern", "regular expression"),
     ],
 )
@@ -81,6 +83,15 @@ def test_a_wrong_dialect_or_quirk_is_a_configuration_error(
         make_format("openai", {"model": "m", **config})
     assert caught.value.problems[0].key == key
     assert words in caught.value.problems[0].message
+
+
+def test_all_mistakes_are_found_before_anything_is_sent() -> None:
+    """A client's construction can ask for every mistake of an entry at once."""
+    config = {"quirks": {"send_reasoning": "maybe", "think_tag": "off", "stream_usage": True}}
+    found = [problem.key for problem in dialect_problems(config)]
+    assert found == ["quirks.send_reasoning", "quirks.think_tag"]
+    assert dialect_problems({"type": "llamacpp", "quirks": {"stream_usage": False}}) == []
+    assert dialect_problems({"type": "of-ones-own", "dialect": "anything"}) == []
 
 
 def test_all_the_vendors_asked_for_are_there() -> None:
