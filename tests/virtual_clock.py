@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from aitoolman._provider.clock import Clock
 
-__all__ = ["VirtualClock"]
+__all__ = ["VirtualClock", "settle", "until"]
 
 
 class _Timer:
@@ -80,6 +80,12 @@ class VirtualClock(Clock):
     def timers(self) -> int:
         """Calls still to come."""
         return sum(timer.callback is not None for _, _, timer in self._heap)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a state; the test's own time limit is the bound."""
+    while not condition():  # noqa: ASYNC110 - nothing announces these states
+        await asyncio.sleep(0.001)
 
 
 async def settle() -> None:

@@ -19,30 +19,38 @@ SLOW = 2.0
 """So many times the usual latency is a sign of overload."""
 
 _MAX_PATIENCE = 8
-_SETTLED = 8
-_MEMORY = 0.1
-_DRIFT = math.log(1.001)
+_SETTLED = 20
+_SHORT = 0.05
+_LONG = 0.002
+_LEAK = _LONG / 10
+_CLEAR = 4.0
+"""A mean that is so many standard errors off is no accident."""
+_SPREAD_OF_MEAN = math.sqrt(_SHORT / (2 - _SHORT))
 
 
 class _Latency:
-    """The usual latency of answers of one size, on a logarithmic scale."""
+    """Recent and usual latency of answers of one size, on a logarithmic scale."""
 
-    __slots__ = ("count", "low", "recent")
+    __slots__ = ("count", "deviation", "recent", "usual")
 
     def __init__(self) -> None:
         self.count = 0
-        self.recent = 0.0
-        self.low = math.inf
+        self.recent = self.usual = self.deviation = 0.0
 
     def excess(self, value: float) -> float:
-        """How far above the best stretch the recent ones are (0 while that is not known)."""
+        """How far the recent ones are above the usual, noise taken off; 0 while that is unknown."""
         self.count += 1
-        self.recent += (value - self.recent) * max(_MEMORY, 1 / self.count)
-        if self.count < _SETTLED:
+        start = 1 / self.count
+        off = abs(value - self.recent) if self.count > 1 else 0.0
+        self.deviation += (off - self.deviation) * max(_SHORT, start)
+        self.recent += (value - self.recent) * max(_SHORT, start)
+        rise = self.recent - self.usual
+        # While all is well the usual follows; else hardly, or it would soon call illness health.
+        ill = self.count > _SETTLED and rise > math.log(SLOW) / 2
+        self.usual += (value - self.usual) * (_LEAK if ill else max(_LONG, start))
+        if self.count <= _SETTLED or rise < _CLEAR * 1.25 * self.deviation * _SPREAD_OF_MEAN:
             return 0.0
-        # The best stretch fades, or a vendor that became slower for good would look ill for ever.
-        self.low = min(self.low + _DRIFT, self.recent)
-        return self.recent - self.low
+        return rise
 
 
 class AdaptiveLimit:
@@ -103,7 +111,7 @@ class AdaptiveLimit:
         self._watch(latency, stream, size)
         if self._excess > math.log(SLOW):
             self._slow(number)
-        elif self._excess < math.log(SLOW) / 2 and in_use >= self._value / 2:
+        elif self._excess < math.log(SLOW) / 2 and in_use >= self._value - 1:
             self._grow()
 
     def _grow(self) -> None:
@@ -129,5 +137,4 @@ class AdaptiveLimit:
         usual = self._latencies.get(key)
         if usual is None:
             usual = self._latencies[key] = _Latency()
-        excess = usual.excess(math.log(max(latency, 1e-4)))
-        self._excess += (excess - self._excess) * 0.2
+        self._excess = usual.excess(math.log(max(latency, 1e-4)))

@@ -175,6 +175,8 @@ class AttemptRun:
             raise
         except Exception as exc:
             raise not_understood(exc) from exc
+        if response.finish_reason == FinishReason.error.value:
+            return  # a whole answer that failed was not shown yet, and may be asked for again
         self._deadline.pause()
         try:
             await self._writer.whole(response.response_reasoning, response.response_text)

@@ -39,7 +39,7 @@ KEEP_ALIVE = 4.0
 """Seconds an idle connection is kept: llama.cpp's server closes its own after 5."""
 
 CONNECT_SECONDS = 30.0
-"""For reaching a host; a connection that exists may be silent for longer."""
+"""For finding and reaching a host, encryption included; later a server may be silent for longer."""
 
 _reused: contextvars.ContextVar[bool] = contextvars.ContextVar("aitoolman_reused", default=False)
 
@@ -188,7 +188,7 @@ class HttpClient:
             self._session = aiohttp.ClientSession(
                 connector=_Connector(limit=0, keepalive_timeout=KEEP_ALIVE),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
                 skip_auto_headers=("Accept", "Content-Type"),
                 read_bufsize=2**18,
             )

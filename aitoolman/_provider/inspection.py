@@ -17,7 +17,7 @@ from .._datamodel import (
     ModelDescription,
     RequestPreview,
 )
-from .._secrets import mask_url
+from .._secrets import Redactor, mask_url
 from .cost import token_cost
 from .endpoint import make_target
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from .._config import ModelEntry, Price, ResolvedEntry
     from .._datamodel import Message
-    from .._secrets import Redactor
     from .endpoint import Endpoint
     from .tokens import TokenEstimator
 
@@ -121,7 +120,6 @@ def _open(entry: ModelEntry) -> ResolvedEntry:
 
 def preview(
     endpoint: Endpoint,
-    redactor: Redactor,
     estimator: TokenEstimator,
     messages: Sequence[Message],
     tools: dict[str, dict[str, Any]] | None = None,
@@ -136,8 +134,8 @@ def preview(
     """
     entry = endpoint.entry
     resolved = _open(entry)
-    for secret in resolved.secrets:
-        redactor.add(secret)
+    # What stands for a missing variable is no secret.
+    redactor = Redactor(secret for secret in resolved.secrets if "${" not in secret)
     target = make_target(resolved, redactor)
     request = LLMProviderRequest(
         "", None, "", entry.name, list(messages), dict(tools or {}), dict(options or {}), stream,

@@ -228,10 +228,8 @@ class LLMProviderManager:
             LLMApplicationError: The request cannot be built.
         """
         with _as_request_error(self._tools.redactor):
-            first, tools_ = self._find(model_name)[0], self._tools
-            return preview(
-                first, tools_.redactor, tools_.estimator, messages, tools, options, stream
-            )
+            first = self._find(model_name)[0]
+            return preview(first, self._tools.estimator, messages, tools, options, stream)
 
     def redact(self, text: str) -> str:
         """`text` without the keys, tokens and passwords that were used so far."""

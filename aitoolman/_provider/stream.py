@@ -27,7 +27,7 @@ __all__ = ["StreamReader", "not_understood"]
 TAIL_SECONDS = 10.0
 """How long usage and the end of a stream may take once the vendor gave a finish reason."""
 
-DRAIN_SECONDS = 0.25
+DRAIN_SECONDS = 0.1
 """How long the end of the body may take after the vendor's last event."""
 
 DRAIN_BYTES = 65536

@@ -11,7 +11,7 @@ import pytest
 from aitoolman import FinishReason, LLMProviderManager
 
 from ..fake_llm import Gate, Reply
-from ..virtual_clock import settle
+from ..virtual_clock import VirtualClock, settle, until
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -48,14 +48,16 @@ async def test_a_queue_shows_in_length_and_time(make_desk, fake_llm):
     """Waiting for a slot is queue time, not response time."""
     gate = Gate()
     fake_llm.script(lambda seen: Reply(gate=gate))
-    desk = make_desk(parallel=1)
+    clock = VirtualClock()
+    desk = make_desk(clock, parallel=1, timeout=1000)
     requests = [desk.start() for _ in range(3)]
     await fake_llm.reaches(lambda server: server.open_requests == 1)
+    await clock.advance(10)
     gate.open()
     responses = [await request.response for request in requests]
     assert [r.queue_length for r in responses] == [0, 0, 1]
-    assert responses[2].queue_time > responses[1].queue_time > responses[0].queue_time
-    assert responses[2].total_response_time < responses[2].queue_time
+    assert [r.queue_time for r in responses] == [0, 10, 10]
+    assert [r.total_response_time for r in responses] == [10, 0, 0]
     assert fake_llm.max_concurrent == 1
 
 
@@ -217,8 +219,7 @@ async def test_cancel_closes_the_exchange_and_frees_the_slot_at_once(
         lambda server: server.requests and server.requests[0].pieces >= 2 * stream
     )
     waiting = desk.start()
-    while stream and not sink.got:
-        await asyncio.sleep(0)
+    await until(lambda: sink.got or not stream)
     await desk.manager.cancel_request(request.request_id)
     response = await request.response
     assert response.finish_reason == "cancelled"

@@ -1,0 +1,265 @@
+"""The HTTP seam: foreign errors in one clear sentence, hostile servers, connections kept well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import socket
+import ssl
+import subprocess
+
+import pytest
+from yarl import URL
+
+from aitoolman._provider import http
+from aitoolman._provider.errors import TransportError
+from aitoolman._provider.http import HttpClient
+
+from ..fake_llm import Reply
+
+
+@pytest.fixture
+async def client():
+    client = HttpClient()
+    yield client
+    await client.close()
+
+
+async def fetch(client, url, body=b"{}"):
+    async with client.exchange(URL(url), {}, body) as reply:
+        return reply.status, await reply.read()
+
+
+@contextlib.asynccontextmanager
+async def raw_server(*answers: bytes, close=True):
+    """A server that answers each request on a connection with the next bytes; gives its URL."""
+    seen = []
+
+    async def serve(reader, writer):
+        seen.append(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            for answer in answers:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                writer.write(answer)
+                await writer.drain()
+        if close:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/v1", seen
+        for writer in seen:
+            writer.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def test_a_refused_connection_names_host_and_port(client):
+    """One sentence, the cause attached, no billing."""
+    port = free_port()
+    with pytest.raises(
+        TransportError, match=f"127.0.0.1:{port} cannot be reached .*refused"
+    ) as info:
+        await fetch(client, f"http://127.0.0.1:{port}/")
+    assert info.value.retry
+    assert info.value.unbilled
+    assert isinstance(info.value.__cause__, OSError)
+
+
+async def test_an_unknown_host_is_a_matter_of_names(client):
+    """A typing error in the host says so."""
+    with pytest.raises(
+        TransportError, match=r"the host of no-such-host\.invalid:443 was not found"
+    ):
+        await fetch(client, "https://no-such-host.invalid/v1")
+
+
+async def test_https_at_a_plain_server_asks_whether_it_speaks_https(client):
+    """The usual slip with local servers."""
+
+    async def plain(reader, writer):
+        await reader.read(10)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TransportError, match="does the server speak https"):
+            await fetch(client, f"https://127.0.0.1:{port}/")
+
+
+async def test_a_host_that_never_answers_is_given_up(client, monkeypatch):
+    """Neither TCP nor TLS may take for ever, whatever the request's own timeout."""
+    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.1)
+    writers = []
+    server = await asyncio.start_server(lambda _, w: writers.append(w), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TransportError, match=r"cannot be reached .no connection in time"):
+            await fetch(client, f"https://127.0.0.1:{port}/")
+        for writer in writers:
+            writer.close()
+
+
+@pytest.fixture
+def own_certificate(tmp_path):
+    """A server's TLS context with a certificate that nobody signed."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+async def test_an_untrusted_certificate_is_final(client, own_certificate):
+    """Asking again does not make a certificate better."""
+    server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0, ssl=own_certificate)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TransportError, match="is not trusted") as info:
+            await fetch(client, f"https://127.0.0.1:{port}/")
+    assert not info.value.retry
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "closed it without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", "broke off"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "(broke off|no valid HTTP)",
+        ),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "no valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", "no valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 50_000 + b"\r\n", "no valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope", "damaged"),
+        (b"\x00\xff" * 400, "no valid HTTP"),
+    ],
+    ids=[
+        "nothing",
+        "short",
+        "bad chunk",
+        "ssh",
+        "long header",
+        "many headers",
+        "bad gzip",
+        "noise",
+    ],
+)
+async def test_a_broken_answer_is_one_sentence(client, answer, text):
+    """Whatever a server sends instead of HTTP, nothing foreign comes out, and no page of bytes."""
+    async with raw_server(answer) as (url, _):
+        with pytest.raises(TransportError, match=text) as info:
+            await fetch(client, url)
+    assert len(str(info.value)) < 250
+    assert str(info.value).isprintable()
+
+
+async def test_a_body_without_end_is_cut_off(client, monkeypatch):
+    """An endless answer fills no memory."""
+    monkeypatch.setattr(http, "MAX_BODY", 100_000)
+    async with raw_server(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 500_000) as (url, _):
+        with pytest.raises(TransportError, match="larger than") as info:
+            await fetch(client, url)
+    assert not info.value.retry
+
+
+async def test_a_compressed_bomb_is_cut_off(client, monkeypatch):
+    """The bound holds after decompression."""
+    monkeypatch.setattr(http, "MAX_BODY", 1_000_000)
+    bomb = gzip.compress(bytes(50_000_000))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
+    async with raw_server(head.encode() + bomb) as (url, _):
+        with pytest.raises(TransportError, match=r"(larger than|damaged|broke off)"):
+            await fetch(client, url)
+
+
+async def test_a_compressed_answer_is_read(client):
+    """A proxy may compress although nobody asked for it."""
+    data = gzip.compress(b'{"ok": 1}')
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(data)}\r\n\r\n"
+    async with raw_server(head.encode() + data) as (url, _):
+        assert await fetch(client, url) == (200, b'{"ok": 1}')
+
+
+async def test_a_redirect_is_not_followed(make_desk, fake_llm):
+    """The key does not travel to another host; the sentence says what to set."""
+    there = {"Location": "https://elsewhere.example/v1"}
+    fake_llm.script(Reply(status=307, headers=there))
+    response = await make_desk().ask()
+    assert "HTTP 307" in response.error_text
+    assert "https://elsewhere.example/v1" in response.error_text
+    assert "`url`" in response.error_text
+    assert fake_llm.requests_seen == 1
+
+
+async def test_a_connection_that_the_server_closed_meanwhile_is_replaced_quietly(client):
+    """Kept alive, closed by the server when used again: sent once more, on a new connection."""
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    async with raw_server(ok) as (url, seen):
+        assert await fetch(client, url) == (200, b"ok")
+        # The server closes now; before the client hears of it, it sends again.
+        assert await fetch(client, url) == (200, b"ok")
+    assert len(seen) == 2
+
+
+async def test_a_new_connection_that_is_dropped_is_not_resent(client):
+    """A server that took the request and died is an attempt of its own, for the retry owner."""
+    async with raw_server(b"") as (url, seen):
+        with pytest.raises(TransportError):
+            await fetch(client, url)
+    assert len(seen) == 1
+
+
+async def test_leaving_before_the_end_closes_the_connection(client, fake_llm):
+    """An answer that was not read whole is no connection for the next."""
+    fake_llm.script(Reply("word " * 100, chunk_delay=0.01))
+    body = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
+    url = URL(fake_llm.openai_url)
+    async with client.exchange(url, {"Content-Type": "application/json"}, body) as reply:
+        assert await reply.block()
+    await fake_llm.reaches(lambda server: server.open_connections == 0)
+
+
+async def test_the_proxy_of_the_environment_is_used(monkeypatch, client):
+    """``http_proxy`` counts, ``no_proxy`` too; nothing of ``.netrc`` is sent."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nproxy"
+    async with raw_server(answer) as (proxy, _):
+        monkeypatch.setenv("http_proxy", proxy.removesuffix("/v1"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert await fetch(client, "http://vendor.invalid/v1") == (200, b"proxy")
+        assert client.proxy_for(URL("http://127.0.0.1:9/")) is None
+
+
+async def test_cookies_of_a_server_are_not_sent_back(client):
+    """Requests of different users share connections, not sessions."""
+    first = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\nok"
+    heads = []
+
+    async def serve(reader, writer):
+        for _ in range(2):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(2)
+            writer.write(first)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await fetch(client, url)
+        await fetch(client, url)
+    assert b"cookie" not in heads[1].lower()
