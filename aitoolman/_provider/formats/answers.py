@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..._datamodel import LLMResponseFormatError
+from ..._datamodel import FinishReason, LLMResponseFormatError
 
 if TYPE_CHECKING:
     from ..._datamodel import LLMProviderResponse
@@ -21,6 +21,7 @@ __all__ = [
     "encode_json",
     "finish_word",
     "parse_arguments",
+    "set_finish",
     "text_of",
 ]
 
@@ -44,6 +45,13 @@ def finish_word(word: Any) -> str | None:
     if word is None or word in ("", "null", "None"):
         return None
     return _FINISH.get(word.lower(), "unknown") if isinstance(word, str) else "unknown"
+
+
+def set_finish(response: LLMProviderResponse, finish: str, word: Any) -> None:
+    """Write the end into the response; a failure quotes the vendor's word."""
+    response.finish_reason = finish
+    if finish == FinishReason.error.value:
+        response.error_text = f"the vendor ended the answer with {word!r}"
 
 
 def count(value: Any) -> int | None:

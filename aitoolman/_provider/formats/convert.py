@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import MediaContent, Message, ToolCall
 from .answers import encode_json, parse_arguments
+from .thinking import split_think
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,14 +69,18 @@ def _from_unknown(message: Message, dialect: Dialect, notes: list[str]) -> list[
 
 def from_openai(raw: dict[str, Any]) -> tuple[list[Message], list[str]]:
     """A raw message of OpenAI's format, and the names of what is left out."""
+    role = _str(raw.get("role")) or "assistant"
     content, media, thought, lost = _read_parts(raw.get("content"))
+    if role == "assistant" and content is not None:
+        content, tagged = split_think(content)
+        thought += tagged
     said = next((raw[k] for k in _REASONING if isinstance(raw.get(k), str) and raw[k]), None)
     calls = [_call(c) for c in dicts(raw.get("tool_calls"))]
     lost += [key for key in _LOST_KEYS if raw.get(key)]
     lost += ["extra_content" for c in dicts(raw.get("tool_calls")) if c.get("extra_content")]
     refusal = raw.get("refusal")
     message = Message(
-        role=_str(raw.get("role")) or "assistant",
+        role=role,
         content=content if content is not None else _str(refusal),
         media_content=media or None,
         reasoning_content=said or thought or None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import LLMResponseFormatError
-from .answers import apply_openai_usage, finish_word
+from .answers import apply_openai_usage, finish_word, set_finish
 from .base import LLMFormatStrategy, StreamEvent
 from .convert import from_openai, translate
 from .dialects import resolve_dialect
@@ -120,9 +120,7 @@ class OpenAICompatibleFormat(LLMFormatStrategy):
         text, reasoning = self._read_message(message)
         response.response_text, response.response_reasoning = text, reasoning
         word = choice.get("finish_reason")
-        response.finish_reason = finish_word(word) or "unknown"
-        if response.finish_reason == "error":
-            response.error_text = f"the vendor ended the answer with {word!r}"
+        set_finish(response, finish_word(word) or "unknown", word)
         settle(response, message, self.dialect, refused=bool(message.get("refusal")))
 
     def _read_message(self, message: dict[str, Any]) -> tuple[str, str]:

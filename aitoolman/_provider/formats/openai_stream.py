@@ -15,6 +15,7 @@ from .answers import (
     decode_json,
     encode_json,
     finish_word,
+    set_finish,
 )
 from .base import StreamEvent
 from .errors import error_in, parse_error_body, request_error
@@ -71,17 +72,16 @@ class OpenAIStreamReader:
         if choice.usage is not None:
             self._usage(response, choice)
         word = choice.finish_reason
-        if word is not None and (finish := finish_word(word)) is not None:
+        finish = finish_word(word) if word is not None else None
+        if finish is not None:
             last = state.flush()
             text, reasoning = text + last[0], reasoning + last[1]
-            response.finish_reason = finish
-            if finish == "error":
-                response.error_text = f"the vendor ended the answer with {word!r}"
         if text:
             append_text(response, text)
         if reasoning:
             append_reasoning(response, reasoning)
-        if word is not None:
+        if finish is not None:
+            set_finish(response, finish, word)
             assemble(response, state, self._dialect)
         return StreamEvent(text, reasoning)
 
@@ -93,7 +93,8 @@ class OpenAIStreamReader:
             value = getattr(delta, attr)
             # The same reasoning may stand under two names at once: the first filled one counts.
             if value is not None:
-                reasoning = reasoning or state.field(name, value)
+                said = state.field(name, value)
+                reasoning = reasoning or said
         for attr, name in self._extras:
             value = getattr(delta, attr)
             if value is not None:

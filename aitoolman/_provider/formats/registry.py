@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import ConfigProblem, LLMConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from importlib.metadata import EntryPoints
 
     from .base import LLMFormatStrategy
 
@@ -55,10 +55,16 @@ def find_format(name: str) -> type[LLMFormatStrategy] | None:
         module, cls = _BUILT_IN[name]
         found: type[LLMFormatStrategy] = getattr(importlib.import_module(module, __package__), cls)
         return found
-    return next((e.load() for e in entry_points(group=_GROUP, name=name)), None) if name else None
+    return next((e.load() for e in _installed() if e.name == name), None)
 
 
 def format_names() -> list[str]:
     """Every name that ``type`` may have."""
-    installed = (e.name for e in entry_points(group=_GROUP))
-    return sorted({*_BUILT_IN, *_registered, *installed})
+    return sorted({*_BUILT_IN, *_registered, *(e.name for e in _installed())})
+
+
+def _installed() -> EntryPoints:
+    # Its import costs more than all of this package.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=_GROUP)

@@ -231,6 +231,14 @@ def test_openai_content_parts_become_blocks() -> None:
         strategy(ANTHROPIC).make_request_body(request(message))
 
 
+def test_thoughts_left_in_the_text_stay_behind() -> None:
+    """Think tags in a raw message are reasoning to the next vendor, not text."""
+    raw = {"role": "assistant", "content": "<think>\nhm</think>\n\nHello"}
+    message = Message(raw_value=raw, dialect="vllm")
+    body = exchange(ANTHROPIC, request("hi", message, "go on"), Reply("ok")).body
+    assert body["messages"][1]["content"] == "Hello"
+
+
 def test_foreign_calls_get_what_gemini_asks_for() -> None:
     """Calls that Gemini did not make carry the documented stand-in for a thought signature."""
     call = ToolCall("add", '{"a": 1}', {"a": 1}, "id1")

@@ -85,6 +85,13 @@ def test_reasoning_under_two_names_counts_once() -> None:
     )
     assert response.response_reasoning == "hm"
     assert said[0].reasoning == "hm"
+    assert response.response_message is not None
+    assert response.response_message.raw_value == {
+        "role": "assistant",
+        "content": "a",
+        "reasoning_content": "hm",
+        "reasoning": "hm",
+    }
 
 
 def test_reasoning_names_can_be_configured() -> None:

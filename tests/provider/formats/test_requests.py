@@ -105,6 +105,19 @@ def test_the_request_alone_says_model_messages_and_stream() -> None:
     assert len(notes(asked)) == 3
 
 
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+@pytest.mark.parametrize("name", ["tools", "stream_options", "metadata"])
+def test_an_option_of_the_wrong_type_is_named(kind: str, name: str) -> None:
+    """Fields that we merge with ours are checked first."""
+    asked = request("hi", stream=True)
+    asked.options = {name: 3}
+    if (kind, name) == ("anthropic", "stream_options"):
+        assert "stream_options" not in body(asked, kind)
+        return
+    with pytest.raises(LLMApplicationError, match=f"option '{name}' must be a"):
+        body(asked, kind)
+
+
 def test_system_roles_follow_the_dialect() -> None:
     """`developer` is kept where known, else sent as `system`; a quirk turns it round."""
     asked = request(Message("developer", "a"), Message("system", "b"), "hi")
