@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
 import ssl
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ KEEP_ALIVE = 4.0
 
 CONNECT_SECONDS = 30.0
 """For finding and reaching a host, encryption included; later a server may be silent for longer."""
+
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
 _reused: contextvars.ContextVar[bool] = contextvars.ContextVar("aitoolman_reused", default=False)
 
@@ -230,7 +233,8 @@ class HttpClient:
 
 def _environment_proxy(scheme: str, host: str) -> URL | None:
     proxy = urllib.request.getproxies().get(scheme)
-    if not proxy or urllib.request.proxy_bypass(host):
+    # This machine itself is never behind a proxy: the embedded model, a local server.
+    if not proxy or _LOOPBACK.fullmatch(host) or urllib.request.proxy_bypass(host):
         return None
     return URL(proxy if "://" in proxy else f"http://{proxy}")
 

@@ -325,3 +325,23 @@ def test_it_runs_where_the_main_program_cannot_be_imported_again(model_file, tmp
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("once") == 1
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_the_own_machine(
+    model_file, run_script, tmp_path
+):
+    """Behind a company's proxy the embedded model answers, too, without NO_PROXY."""
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import aitoolman\n"
+        "client = aitoolman.connect('demo')\n"
+        "app = aitoolman.LLMApplication(client)\n"
+        "message = aitoolman.Message('user', 'Say hello.')\n"
+        "result = app.sync.call(aitoolman.LLMDirectRequest('GPT-4', [message]))\n"
+        "result.raise_for_status()\n"
+        "print(result.text)\n"
+    )
+    nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    done = run_script(script, env=nowhere)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
