@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 import weakref
 from collections import deque
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from .._datamodel import LLMUnknownNameError
 from .table import CallRow, CallTable
 
 if TYPE_CHECKING:
-    from .._datamodel import LLMProviderResponse
+    from .._datamodel import LLMDirectRequest, LLMProviderResponse
+    from .reader import CallRecord
 
 __all__ = ["KEPT_CALLS", "MemoryLog", "memory_log"]
 
@@ -27,6 +30,7 @@ class _Entry(NamedTuple):
     model: str
     source: str | None
     response: LLMProviderResponse
+    request: LLMDirectRequest | None
 
 
 class MemoryLog:
@@ -36,9 +40,35 @@ class MemoryLog:
         self._entries: deque[_Entry] = deque(maxlen=KEPT_CALLS)
         self._numbers = itertools.count(1)
 
-    def add(self, model: str, source: str | None, response: LLMProviderResponse) -> None:
+    def add(
+        self,
+        model: str,
+        source: str | None,
+        response: LLMProviderResponse,
+        request: LLMDirectRequest | None = None,
+    ) -> None:
         """Remember a finished call."""
-        self._entries.append(_Entry(next(self._numbers), time.time(), model, source, response))
+        number = next(self._numbers)
+        self._entries.append(_Entry(number, time.time(), model, source, response, request))
+
+    def call(self, seq: int) -> CallRecord:
+        """One call whole.
+
+        Raises:
+            LLMUnknownNameError: There is no call of this number, or no more.
+        """
+        entry = next((entry for entry in self._entries if entry.seq == seq), None)
+        if entry is None:
+            raise LLMUnknownNameError(f"no call number {seq} is remembered")
+        from .fingerprint import canonical_request
+        from .reader import CallRecord
+        from .records import encode_response
+
+        request, answer = entry.request, json.loads(encode_response(entry.response))
+        asked = None
+        if request is not None:
+            asked = canonical_request(request.messages, request.tools, request.options)
+        return CallRecord(_row(entry), asked, answer, [])
 
     def calls(self, limit: int | None = 100, *, context: str | None = None) -> CallTable:
         """The latest calls, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from .arguments import usage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from .._ledger.client import LLMLedgerClient
     from .._transport.client import LLMClient
 
 __all__ = ["Session", "TOKEN_VARIABLE"]
@@ -35,6 +37,9 @@ class Session:
         self.current: LLMApplication | None = None
         self.trials: dict[str, dict[Any, Any]] = {}
         """Answers of the last ``--try`` of each module, by row."""
+        self.trial_client: LLMLedgerClient | None = None
+        self.trial_folder: Path | None = None
+        self.started = time.time()
 
     @property
     def app(self) -> LLMApplication:
