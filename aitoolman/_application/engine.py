@@ -61,7 +61,7 @@ class Engine:
         for observer in list(self.observers):
             try:
                 getattr(observer, event)(*args)
-            except Exception:
+            except Exception:  # noqa: BLE001 - an observer may raise anything
                 _log.exception("an observer of the workflow failed at %s", event)
 
     # The graph

@@ -87,26 +87,26 @@ class History(Sequence[StepRecord]):
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
-    def _shown(self) -> list[StepRecord]:
-        """The steps of the table."""
-        return self._records
+    def with_running(self) -> list[StepRecord]:
+        """The steps that ended, and after them those that run, as they are now."""
+        return list(self._records)
 
     def _cells(self) -> list[list[str]]:
-        return [[_cell(show(r)) for show in _COLUMNS.values()] for r in self._shown()]
+        return [[_cell(show(r)) for show in _COLUMNS.values()] for r in self.with_running()]
 
     def svg(self) -> str:
         """The graph of these steps as an SVG picture."""
         from .graph import graph_of_steps
         from .picture import svg
 
-        return svg(graph_of_steps(self._shown()))
+        return svg(graph_of_steps(self.with_running()))
 
     def mermaid(self) -> str:
         """The graph of these steps as Mermaid text."""
         from .graph import graph_of_steps
         from .mermaid import mermaid
 
-        return mermaid(graph_of_steps(self._shown()))
+        return mermaid(graph_of_steps(self.with_running()))
 
     # As a file
 

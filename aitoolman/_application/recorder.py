@@ -86,7 +86,7 @@ class WorkflowHistory(History):
         step = self._open.get(task)
         return self.of(task) if step is None else self._record(task, step, "")
 
-    def _shown(self) -> list[StepRecord]:
+    def with_running(self) -> list[StepRecord]:
         running = [self._record(task, step, "") for task, step in list(self._open.items())]
         return self._records + running
 

@@ -82,7 +82,8 @@ class StepRecord(_Fields):
     @property
     def calls(self) -> tuple[StepCall, ...]:
         """The calls of models that it made, in order."""
-        return snapshot(super().calls)
+        copies: tuple[StepCall, ...] = snapshot(super().calls)
+        return copies
 
     @property
     def output(self) -> Any:
