@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._datamodel import FinishReason
 from . import queries, records
-from .below import bare_response
+from .below import bare_response, failed_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -150,8 +150,7 @@ class Asker:
 
     async def _keep_failure(self, flight: Flight, asked: Asked, exc: Exception) -> None:
         flight.recorded = True
-        reason = FinishReason.of_error(exc)
-        response = bare_response(flight.request, reason, f"{type(exc).__name__}: {exc}")
+        response = failed_response(flight.request, exc)
         await self._store.keep(flight, response, None, asked.key, None)
 
 

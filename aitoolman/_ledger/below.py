@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .._transport.client import LLMClient
     from .flights import Flight
 
-__all__ = ["Below", "bare_response"]
+__all__ = ["Below", "bare_response", "failed_response"]
 
 _log = logging.getLogger("aitoolman.ledger")
 
@@ -96,6 +96,11 @@ def _checked(response: object) -> LLMProviderResponse:
         kind = type(response).__name__
         raise TypeError(f"the client answered with a {kind} instead of an LLMProviderResponse")
     return response
+
+
+def failed_response(request: LLMProviderRequest, exc: Exception) -> LLMProviderResponse:
+    """An answer for the record: what the client raised."""
+    return bare_response(request, FinishReason.of_error(exc), f"{type(exc).__name__}: {exc}")
 
 
 def bare_response(

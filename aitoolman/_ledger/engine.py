@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._datamodel import FinishReason
 from .asking import Asked, Asker
-from .below import Below, bare_response
+from .below import Below, bare_response, failed_response
 from .bulk import find_all
 from .flights import Flight, Passenger
 from .models import Models
@@ -192,7 +192,13 @@ class LedgerEngine:
             if key is not None:
                 self._flights[key] = flight
             flight.task = self._spawn(self._fly(flight, asked))
-        outcome = await flight.travel(passenger)
+        try:
+            outcome = await flight.travel(passenger)
+        except Exception as exc:
+            if flight.request is not passenger.request:
+                failure = failed_response(passenger.request, exc)
+                self._store.post(passenger.request, failure, key)
+            raise
         response = _addressed(outcome, passenger.request)
         if flight.found or flight.request is not passenger.request:
             response.from_ledger = is_reusable(response)

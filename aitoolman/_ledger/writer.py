@@ -74,10 +74,14 @@ class LedgerWriter:
         Raises:
             sqlite3.Error: It could not be done, or not be committed.
         """
+        return await self.begin(work)
+
+    def begin(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """`run` without waiting: the future is done after the commit, in the order of begin."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._put(_Item(work, future, loop))
-        return await future
+        return future
 
     def post(self, row: tuple[Any, ...]) -> None:
         """Write a row of `calls` within a moment, without telling anybody; from any thread."""
