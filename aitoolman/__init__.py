@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ._application.tasks import Task as Task
     from ._application.tasks import TaskStatus as TaskStatus
     from ._application.workflow import LLMWorkflow as LLMWorkflow
+    from ._batch.compare import compare as compare
+    from ._batch.plan import Plan as Plan
+    from ._batch.result import Batch as Batch
     from ._config import load_config as load_config
     from ._config import load_config_str as load_config_str
     from ._connect import connect as connect
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
     )
     from ._datamodel import (
         LLMApplicationError as LLMApplicationError,
+    )
+    from ._datamodel import (
+        LLMBatchError as LLMBatchError,
     )
     from ._datamodel import (
         LLMCancelledError as LLMCancelledError,
@@ -103,6 +109,8 @@ if TYPE_CHECKING:
         ToolCall as ToolCall,
     )
     from ._ledger.client import LLMLedgerClient as LLMLedgerClient
+    from ._notebook.collector import NotebookChannelCollector as NotebookChannelCollector
+    from ._notebook.nested import enable_nested_loops as enable_nested_loops
     from ._provider.formats import (
         AnthropicFormat as AnthropicFormat,
     )
@@ -136,6 +144,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "_batch.compare": ["compare"],
+    "_batch.plan": ["Plan"],
+    "_batch.result": ["Batch"],
     "_application.app": ["LLMApplication"],
     "_application.tasks": ["LLMTask", "Task", "TaskStatus"],
     "_application.workflow": ["LLMWorkflow"],
@@ -149,6 +160,7 @@ _PUBLIC = {
         "GenericError",
         "LLMApiRequestError",
         "LLMApplicationError",
+        "LLMBatchError",
         "LLMCancelledError",
         "LLMConfigError",
         "LLMContentFilterError",
@@ -171,6 +183,8 @@ _PUBLIC = {
         "ToolCall",
     ],
     "_ledger.client": ["LLMLedgerClient"],
+    "_notebook.collector": ["NotebookChannelCollector"],
+    "_notebook.nested": ["enable_nested_loops"],
     "_provider.formats": [
         "AnthropicFormat",
         "LLMFormatStrategy",
@@ -205,6 +219,20 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
     globals()[name] = value  # the next access finds it at once
     return value
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """What ``%load_ext aitoolman`` calls."""
+    from ._notebook.extension import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """What ``%unload_ext aitoolman`` calls."""
+    from ._notebook.extension import unload
+
+    unload(ipython)
 
 
 def __dir__() -> list[str]:

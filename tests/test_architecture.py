@@ -36,6 +36,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 REACHES_UP = {
     ("_transport/local.py", "_ledger"),
     ("_transport/show.py", "_notebook"),
+    ("_application/module.py", "_batch"),
 }
 
 
@@ -129,7 +130,7 @@ def test_unknown_attribute_is_an_attribute_error():
 
 HEAVY = [
     "IPython", "ipywidgets", "pandas", "zmq", "xllamacpp",
-    "aiohttp", "httpx", "jinja2", "json_repair", "pydantic", "tqdm",
+    "aiohttp", "httpx", "jinja2", "json_repair", "pydantic", "tqdm", "narwhals",
 ]  # fmt: skip
 
 

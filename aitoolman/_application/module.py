@@ -8,6 +8,12 @@ from .._datamodel import LLMModuleRequest, LLMUnknownNameError, did_you_mean
 from .._sync import Sync
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from .._batch.plan import Plan
+    from .._batch.prepare import Missing
+    from .._batch.result import Batch
     from .._config import ModuleConfig
     from .._datamodel import LLMModuleResult, Message, RequestPreview
     from .app import LLMApplication
@@ -19,6 +25,9 @@ _CALL_OPTIONS = {
     for field in LLMModuleRequest._fields
     if field not in ("module_name", "template_params")
 }
+
+
+_RUN_OPTIONS = frozenset({"limit", "max_cost", "on_error", "max_errors"})
 
 
 class Module:
@@ -96,3 +105,61 @@ class Module:
             LLMApiRequestError: There is no such model.
         """
         return await self._app.preview(self.request(**params))
+
+    async def plan(
+        self,
+        data: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        missing: Missing = "skip",
+        output: str | None = None,
+        ledger: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Plan:
+        """What a call for each row of `data` would send; nothing is sent.
+
+        The module is frozen: what the plan shows is what its `run` sends, whatever is edited
+        meanwhile.
+
+        Args:
+            data: A pandas, polars or Arrow frame or a column of it, a list of dicts, an iterator.
+            columns: Template variable to column; a variable takes the column of its own name
+                unless told otherwise.
+            constants: Variables that are the same for all rows.
+            missing: Rows with a missing value (None, NaN, NaT, NA) are left out (``"skip"``), an
+                error, or sent with an empty text in its place (``"empty"``).
+            output: The column of plain answers; None: the module's name.
+            ledger: Where answers are kept and found again: None is the client's own ledger, else
+                ``.aitoolman/ledger.db`` beside its configuration; a path; or ``"off"``.
+            options: Options of the calls, as for a call: ``_model_name``, ``_options`` ...
+
+        Raises:
+            LLMApplicationError: A variable without a column, an unknown column, a prompt that
+                cannot be rendered, data of an unknown kind.
+            LLMApiRequestError: There is no such model.
+        """
+        from .._batch.plan import make_plan
+
+        return await make_plan(
+            self._app, self.request(**options), data, columns=columns, constants=constants,
+            missing=missing, output=output, ledger=ledger,
+        )  # fmt: skip
+
+    async def batch(self, data: Any, *, progress: bool = True, **arguments: Any) -> Batch:
+        """Plan and run: a call for each row of `data`.
+
+        Args:
+            data: As for `plan`.
+            progress: Show a bar.
+            arguments: Those of `plan` and of `Plan.run`.
+
+        Returns:
+            All results; ``batch.plan`` is the plan, which can go on where this ended.
+
+        Raises:
+            LLMError: As `plan` and `Plan.run` raise.
+        """
+        limits = {name: arguments.pop(name) for name in _RUN_OPTIONS & arguments.keys()}
+        plan = await self.plan(data, **arguments)
+        return await plan.run(progress=progress, **limits)

@@ -9,6 +9,7 @@ The tree::
     ├── LLMResponseFormatError      the answer came, but could not be understood
     ├── LLMApplicationError         a mistake in the application's own code or configuration
     │   ├── LLMUnknownNameError     an unknown module, channel, processor, template (a KeyError)
+    │   ├── LLMBatchError           a batch that stopped before its end
     │   └── LLMWorkflowError        a workflow that cannot go on
     │       └── TaskDependencyError one or more tasks failed
     ├── LLMCancelledError           the request was cancelled through the client
@@ -32,6 +33,7 @@ __all__ = [
     "GenericError",
     "LLMApiRequestError",
     "LLMApplicationError",
+    "LLMBatchError",
     "LLMCancelledError",
     "LLMConfigError",
     "LLMContentFilterError",
@@ -91,6 +93,22 @@ class LLMUnknownNameError(LLMApplicationError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0]) if self.args else ""
+
+
+class LLMBatchError(LLMApplicationError):
+    """A batch that stopped before its end; nothing that was answered is lost.
+
+    Attributes:
+        batch: The `Batch` with all results so far.
+    """
+
+    def __init__(self, message: str, batch: Any = None) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+    def _render_traceback_(self) -> list[str]:
+        """One line in a notebook."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class LLMWorkflowError(LLMApplicationError):

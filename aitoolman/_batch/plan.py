@@ -1,0 +1,307 @@
+"""What would be sent for the rows of a frame, and then sending it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import typing
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._application.call import Caller
+from .._application.processors import resolve_processor
+from .._datamodel import LLMApplicationError
+from .._sync import Sync
+from .answers import is_async
+from .binding import Binding, bind
+from .estimate import Estimate, estimate
+from .history import (
+    Experience,
+    experience_of_calls,
+    experience_of_results,
+    source_name,
+)
+from .home import ledger_for, with_ledger
+from .prepare import Frozen, Missing, RowMaker
+from .result import Batch
+from .runner import RunLimits, Runner
+from .source import open_source
+from .state import BatchState
+from .survey import Survey, survey_rows
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from .._application.app import LLMApplication
+    from .._datamodel import LLMModuleRequest, Message, ModelDescription
+    from .._transport.client import LLMClient
+
+__all__ = ["Plan", "declared_type", "make_plan"]
+
+_ANSWER_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+async def make_plan(
+    app: LLMApplication,
+    request: LLMModuleRequest,
+    data: Any,
+    *,
+    columns: Mapping[str, str] | None,
+    constants: Mapping[str, Any] | None,
+    missing: Missing,
+    output: str | None,
+    ledger: str | os.PathLike[str] | None,
+) -> Plan:
+    """The plan of a module over `data`; see `Module.plan`."""
+    if missing not in typing.get_args(Missing):
+        raise LLMApplicationError(f"missing is 'skip', 'error' or 'empty', not {missing!r}")
+    module, app_vars = app._modules.frozen(request), dict(app.vars)
+    variables = sorted(module.module.variables)
+    open_ones = [v for v in variables if v not in app_vars and v not in (constants or {})]
+    source = open_source(data, open_ones[0] if len(open_ones) == 1 else None)
+    binding = bind(variables, source.columns, columns, constants, app_vars)
+    processor = resolve_processor(module.post_processor, app.processors)
+    declared = declared_type(module.post_processor, app.processors)
+    module = module._replace(
+        stream=False, output_channel=None, reasoning_channel=None, post_processor=processor
+    )
+    frozen = Frozen(module, request, app._modules.alias(module.model_name), binding)
+    maker = RowMaker(frozen, source, missing)
+    path = ledger_for(app.client, ledger)
+    plan = Plan(app, maker, output or module.name, declared, path)
+    await plan._look()
+    return plan
+
+
+def declared_type(spec: Any, registry: Mapping[str, Any]) -> Any:
+    """The type of the answers, as far as the post-processor says it."""
+    if isinstance(spec, str):
+        spec = registry.get(spec)
+    if spec is None or isinstance(spec, str):
+        return None
+    if isinstance(spec, type) or typing.get_origin(spec) is not None:
+        return spec
+    try:
+        return typing.get_type_hints(spec).get("return")
+    except Exception:  # noqa: BLE001 - no function, or a name that cannot be resolved
+        return None
+
+
+class Plan:
+    """A module over rows of data, frozen: what it shows is what `run` sends.
+
+    Attributes:
+        batch: The results so far; the same object before, during and after each run.
+        survey: What was counted.
+        output: The column of plain answers.
+    """
+
+    def __init__(
+        self,
+        app: LLMApplication,
+        maker: RowMaker,
+        output: str,
+        declared: Any,
+        ledger: Path | None,
+    ) -> None:
+        self.app = app
+        self.maker = maker
+        self.source = maker.source
+        self.output = output
+        self.declared = declared
+        self.ledger = ledger
+        """Where a ledger is put around the client; None where that has its own, or none is kept."""
+        self.batch_id = secrets.token_hex(4)
+        self.state = BatchState()
+        self.batch = Batch(self)
+        self.survey = Survey(self.source.length)
+        self._model: ModelDescription | None = None
+        self._longest: int | None = None
+        self._scale = 1.0
+        self._history = Experience()
+        self._runner: Runner | None = None
+
+    # Looking
+
+    @property
+    def module_name(self) -> str:
+        return self.maker.frozen.module.name
+
+    @property
+    def model_name(self) -> str:
+        """The model that is asked, after the application's aliases."""
+        return self.maker.frozen.model_name
+
+    @property
+    def binding(self) -> Binding:
+        return self.maker.frozen.binding
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """``parallel``, ``rpm``, ``tpm`` as they were when the plan was made."""
+        return dict(self._model.limits) if self._model else {}
+
+    @property
+    def can_travel(self) -> bool:
+        """False where a post-processor has to be awaited on its user's own loop."""
+        return not is_async(self.maker.frozen.module.post_processor)
+
+    @property
+    def sync(self) -> Any:
+        """The same names for code that does not await."""
+        return Sync(self, self.app.client)
+
+    def caller(self, client: LLMClient) -> Caller:
+        """Who the calls of this plan come from."""
+        name = source_name(self.module_name, self.batch_id)
+        return Caller(client, f"{self.app.context_id}/{self.batch_id}", name, {}, {}, str)
+
+    async def _look(self) -> None:
+        """Count what a run would send."""
+        self._model = await self.app.client.describe(self.model_name)
+        reuses = self.ledger_mode in ("read_write", "replay")
+        async with with_ledger(self.app.client, self.ledger) as client:
+            caller = self.caller(client)
+            self.survey = await survey_rows(self.maker, caller, reuses=reuses)
+            self._check_variables()
+            await self._look_at_request()
+        path = self.ledger or self.app.client.ledger_path
+        if path is not None:
+            self._history = await asyncio.to_thread(
+                experience_of_calls, path, self.module_name, self.model_name
+            )
+
+    @property
+    def ledger_mode(self) -> str:
+        """How answers are kept and reused."""
+        return "read_write" if self.ledger is not None else self.app.client.ledger_mode
+
+    def _check_variables(self) -> None:
+        """Raise where a variable has no source, and the templates need it."""
+        unfilled, survey = self.binding.unfilled, self.survey
+        if not unfilled or not survey.unrenderable:
+            return
+        names = ", ".join(map(repr, unfilled))
+        raise LLMApplicationError(
+            f"nothing fills {names} of module {self.module_name!r}: there is no such column (there"
+            f" are {', '.join(map(repr, self.source.columns))}); say columns={{{unfilled[0]!r}:"
+            " 'COLUMN'} or constants={...}"
+        )
+
+    async def _look_at_request(self) -> None:
+        """Learn the longest answer, and how this model's tokens compare with the estimate."""
+        call = self.survey.first_call
+        if call is None or self.ledger_mode == "replay":
+            return
+        request = call.request
+        shown = await self.app.client.preview(
+            request.model_name, request.messages, request.tools, request.options
+        )
+        limits = (shown.body.get(name) for name in _ANSWER_LIMITS)
+        self._longest = next((n for n in limits if isinstance(n, int)), None)
+        if self.survey.first_tokens:
+            self._scale = shown.prompt_tokens / self.survey.first_tokens
+
+    @property
+    def estimate(self) -> Estimate:
+        """Tokens, cost and time of the rows that are still to be sent; better after a trial."""
+        survey, state = self.survey, self.state
+        if not survey.complete:
+            return estimate(None, None, self._longest, self._experience, self._model)
+        rows = max(0, survey.to_send - state.asked)
+        share = rows / survey.to_send if survey.to_send else 0.0
+        tokens = round(survey.prompt_tokens * self._scale * share)
+        return estimate(rows, tokens, self._longest, self._experience, self._model)
+
+    @property
+    def _experience(self) -> Experience:
+        own = experience_of_results(self.state.results)
+        return own if own.answers else self._history
+
+    @property
+    def cost_per_row(self) -> float:
+        """Expected money for one row, as far as anything is known."""
+        known = self.estimate
+        costs = [c for c in (known.cost.expected, known.cost.low) if c is not None]
+        return costs[0] / known.rows if costs and known.rows else 0.0
+
+    # Running
+
+    async def run(
+        self,
+        limit: int | None = None,
+        *,
+        max_cost: float | None = None,
+        on_error: Literal["keep", "stop"] = "keep",
+        max_errors: float | None = None,
+        progress: bool = True,
+    ) -> Batch:
+        """Answer the rows that have no result yet.
+
+        Args:
+            limit: So many rows at most, for a trial.
+            max_cost: Money for this run, in the currency of the prices; no row is sent that would
+                lead beyond it, as far as earlier rows tell.
+            on_error: ``"stop"`` ends the run at the first row that fails.
+            max_errors: The most rows that may fail, as a number, or from 0 to 1 as a share.
+            progress: Show a bar.
+
+        Returns:
+            `batch`, which holds all results, those of earlier runs included.
+
+        Raises:
+            LLMBatchError: Ended by `on_error`, `max_errors`, an exhausted quota or a bad key; what
+                was answered is in `batch`.
+            LLMApplicationError: An argument means nothing, or a run is under way.
+            asyncio.CancelledError: Interrupted; what was answered is in `batch`.
+        """
+        limits = RunLimits(limit, max_cost, on_error, max_errors)
+        return await self._run(limits, None, progress)
+
+    async def _run(
+        self, limits: RunLimits, again: Mapping[int, int] | None, progress: bool
+    ) -> Batch:
+        limits.check()
+        if self._runner is not None:
+            raise LLMApplicationError("this plan is running already")
+        if limits.max_cost is not None and not (self._model and self._model.price):
+            name = self._model.entries[0] if self._model and self._model.entries else "..."
+            raise LLMApplicationError(
+                f"max_cost needs prices: set price = {{ input = ..., output = ... }} in"
+                f" [api.{name}]"
+            )
+        self._runner = Runner(self, limits, again)
+        try:
+            await self._runner.run(progress)
+        finally:
+            self._runner = None
+        return self.batch
+
+    def stop(self) -> None:
+        """End a run that is under way; `run` returns the batch as it is. From any thread."""
+        runner = self._runner
+        if runner is not None:
+            runner.stop()
+
+    # Shown
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the plan shows, as name and sentence."""
+        from .planview import plan_facts
+
+        return plan_facts(self)
+
+    def samples(self) -> list[tuple[int, list[Message]]]:
+        """Some rows as they are sent: position and messages."""
+        return list(self.survey.samples)
+
+    def __repr__(self) -> str:
+        from .planview import plan_text
+
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        from .planview import plan_html
+
+        return plan_html(self)
