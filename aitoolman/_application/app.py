@@ -208,6 +208,26 @@ class LLMApplication:
         self._modules.add(name, table)
         return self[name]
 
+    def save_modules(
+        self, path: str | os.PathLike[str], names: Iterable[str] | None = None
+    ) -> Path:
+        """Write modules that were added (in a notebook's cells, say) into a prompt TOML file.
+
+        The file renders the same bytes. In one that exists, only the tables of these modules are
+        replaced or added; a new one gets the defaults, templates, tools and aliases as well.
+
+        Args:
+            path: The file.
+            names: Which modules; all that were added unless given.
+
+        Raises:
+            LLMUnknownNameError: No module of this name was added.
+            LLMApplicationError: The file is written in a way that cannot be changed safely.
+        """
+        from .saving import save_modules
+
+        return save_modules(self._modules, path, names or ())
+
     def workflow(self, **options: Any) -> LLMWorkflow:
         """A workflow with this application's client, modules (live), processors, channels and vars.
 

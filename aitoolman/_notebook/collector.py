@@ -47,7 +47,9 @@ class NotebookChannelCollector(ChannelCollector):
         stop: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(channels)
-        folded = {n for n in channels if "reasoning" in n.lower()} if reasoning is None else reasoning
+        folded = (
+            {n for n in channels if "reasoning" in n.lower()} if reasoning is None else reasoning
+        )
         self._sections = {name: Section(name, name in folded) for name in channels}
         self._fresh: dict[str, list[str]] = {}
         self._source: Any = None

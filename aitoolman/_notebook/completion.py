@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion"]
 
-_MAGIC = re.compile(r"\s*(?:[^\W\d]\w* *= *)?%%?(aitoolman|llm_module|llm_config)[ \t]+(.*)\Z", re.S)
+_MAGIC = re.compile(
+    r"\s*(?:[^\W\d]\w* *= *)?%%?(aitoolman|llm_module|llm_config)[ \t]+(.*)\Z", re.S
+)
 OPTIONS = {
     "aitoolman": ["--var", "-o", "--model", "--no-stream", "--preview", "--fresh"],
     "llm_module": ["--model", "--system", "--output", "--tools", "--try", "--label", "--fresh"],

@@ -193,7 +193,9 @@ class LLMMagics(Magics):
     def _words(self, line: str) -> list[str]:
         words, pairs = parse_line(self.shell, line)
         if pairs:
-            raise usage(f"{next(iter(pairs))}=: a module's options go between +++ lines in the body")
+            raise usage(
+                f"{next(iter(pairs))}=: a module's options go between +++ lines in the body"
+            )
         return words
 
     # Looking back

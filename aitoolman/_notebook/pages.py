@@ -275,7 +275,9 @@ def _models(app: LLMApplication) -> str:
          text(", ".join(names.get(name, ()))))
         for name, entry in entries.items()
     ]  # fmt: skip
-    return table(["model", "type", "vendor model", "URL", "key", "also called"], rows) if rows else ""
+    return (
+        table(["model", "type", "vendor model", "URL", "key", "also called"], rows) if rows else ""
+    )
 
 
 def _aliases(app: LLMApplication, config: Any) -> dict[str, list[str]]:
@@ -290,7 +292,9 @@ def _aliases(app: LLMApplication, config: Any) -> dict[str, list[str]]:
 
 
 def _key(entry: Any) -> str:
-    has_one = entry.api_key or any(n.lower() in ("authorization", "x-api-key") for n in entry.headers)
+    has_one = entry.api_key or any(
+        n.lower() in ("authorization", "x-api-key") for n in entry.headers
+    )
     return "***" if has_one else ""
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Outputs", "run_shown"]
 
 
-
 class Outputs(NamedTuple):
     """Where one call writes, and what of it is shown."""
 

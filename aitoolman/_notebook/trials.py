@@ -180,7 +180,9 @@ def _rows_of(rows: Any, module: Module, label: str | None) -> list[dict[str, Any
     if isinstance(rows, (str, bytes, dict)) or not hasattr(rows, "__len__"):
         raise usage("--try takes a dataframe or a list of rows")
     if len(rows) > MAX_ROWS:
-        raise usage(f"--try is for up to {MAX_ROWS} rows, these are {len(rows)}; try a part of them")
+        raise usage(
+            f"--try is for up to {MAX_ROWS} rows, these are {len(rows)}; try a part of them"
+        )
     needed = module.variables
     tables = [row if isinstance(row, dict) else _single(row, needed, module.name) for row in rows]
     wanted = [*needed, *([label] if label else [])]
