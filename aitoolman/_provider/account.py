@@ -27,6 +27,11 @@ class Account:
         response: The response of the request.
     """
 
+    __slots__ = (
+        *("_clock", "_endpoint", "_first_sent", "_first_token", "_open", "_redactor", "_response"),
+        *("_sent", "_sent_wall", "_submitted", "_traffic"),
+    )
+
     def __init__(self, clock: Clock, redactor: Redactor, response: LLMProviderResponse) -> None:
         self._clock = clock
         self._redactor = redactor
@@ -36,6 +41,7 @@ class Account:
         self._first_token: float | None = None
         self._endpoint: Endpoint | None = None
         self._sent: float | None = None
+        self._sent_wall = 0.0
         self._open = False
         self._traffic: Traffic | None = None
         response.start_time = clock.wall()

@@ -74,6 +74,11 @@ class AttemptRun:
         timeout: Seconds, for a stream per silence, else for the whole.
     """
 
+    __slots__ = (
+        *("_clock", "_deadline", "_http", "_response", "_strategy", "_traffic", "_writer"),
+        *("first_token", "headers", "sent"),
+    )
+
     def __init__(
         self,
         http: HttpClient,
@@ -141,7 +146,7 @@ class AttemptRun:
         async with self._http.exchange(target.url, target.headers, traffic.body) as reply:
             self.headers = reply.headers
             traffic.answered(reply.status, reply.headers)
-            if reply.status != 200:
+            if not 200 <= reply.status < 300:
                 await self._refused(reply)
             elif self._is_stream(reply.content_type):
                 await self._stream(reply)

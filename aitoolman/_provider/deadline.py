@@ -24,6 +24,11 @@ class Deadline:
         seconds: How long a silence may be.
     """
 
+    __slots__ = (
+        *("_cancelling", "_clock", "_expired", "_last", "_paused", "_task", "_timer"),
+        "seconds",
+    )
+
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
         self.seconds = seconds

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from .._datamodel import FinishReason
 
-__all__ = ["AttemptFailed", "Failure", "Kind", "SinkFailed", "TransportError"]
+__all__ = ["AttemptFailed", "Failure", "Kind", "LineMoved", "SinkFailed", "TransportError"]
 
 Kind = Literal["wait", "retry", "stop"]
 
@@ -55,6 +55,10 @@ class AttemptFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
         self.failure = failure
+
+
+class LineMoved(Exception):
+    """A waiting request is sent to another entry, as its own will let nobody in for a while."""
 
 
 class SinkFailed(Exception):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .._datamodel import LLMProviderRequest
     from .._secrets import Redactor
 
-    Work = Callable[[LLMProviderResponse, ReplyWriter], Awaitable[None]]
+    Work = Callable[["Job", ReplyWriter], Awaitable[None]]
     Callback = Callable[[LLMProviderRequest], Awaitable[object]]
 
 __all__ = ["Job", "blank_response"]
@@ -38,11 +38,16 @@ class Job:
 
     Args:
         request: Its ``response`` future gets the answer; cancelling that future ends the work.
-        work: Fills the response it is given; may raise anything.
+        work: Fills the job's response; may raise anything.
         redactor: Keeps secrets out of messages.
         callback: Awaited once after the answer is set.
         on_answer: Called just before the answer is set.
     """
+
+    __slots__ = (
+        *("_answered", "_callback", "_future", "_on_answer", "_redactor", "_work", "_working"),
+        *("request", "response", "task"),
+    )
 
     def __init__(
         self,
@@ -83,7 +88,11 @@ class Job:
         writer = ReplyWriter(self.request.output_channel, self.request.reasoning_channel)
         foreign: BaseException | None = None
         try:
-            await self._do_work(writer)
+            if self.request.is_cancelled or self._future.cancelled():
+                self._mark_cancelled()
+            else:
+                self._working = True
+                await self._work(self, writer)
         except asyncio.CancelledError as exc:
             foreign = self._note_cancel(exc)
         except Exception as exc:  # noqa: BLE001 - every request gets an answer
@@ -94,13 +103,6 @@ class Job:
         await self._call_back()
         if foreign is not None:
             raise foreign
-
-    async def _do_work(self, writer: ReplyWriter) -> None:
-        if self.request.is_cancelled or self._future.cancelled():
-            self._mark_cancelled()
-            return
-        self._working = True
-        await self._work(self.response, writer)
 
     def _note_cancel(self, exc: asyncio.CancelledError) -> asyncio.CancelledError | None:
         """Take our own cancel as done with; one from elsewhere travels on afterwards."""

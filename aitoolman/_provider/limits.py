@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .adaptive import AdaptiveLimit
+from .errors import LineMoved
 from .queue import Gate, Ticket
 from .rates import Learned, RateWindow, Remaining
 
@@ -60,6 +61,7 @@ class ModelLimits:
         self._adaptive = AdaptiveLimit(parallel) if adaptive else None
         self._sent = 0
         self._refusals = 0
+        self._movable = 0
         self._paused_until = 0.0
         self.gate = Gate(parallel, self, clock)
 
@@ -88,11 +90,25 @@ class ModelLimits:
         return self.gate.in_use
 
     async def enter(self, ticket: Ticket) -> Pass:
-        """Wait for a turn. The slot is held until `leave`, which must follow."""
-        await self.gate.acquire(ticket)
+        """Wait for a turn. The slot is held until `leave`, which must follow.
+
+        Raises:
+            LineMoved: The ticket is movable, and the vendor lets nobody in for a while.
+        """
+        if ticket.movable:
+            await self._enter_or_move(ticket)
+        else:
+            await self.gate.acquire(ticket)
         grant = ticket.grant
         assert isinstance(grant, Pass)
         return grant
+
+    async def _enter_or_move(self, ticket: Ticket) -> None:
+        self._movable += 1
+        try:
+            await self.gate.acquire(ticket)
+        finally:
+            self._movable -= 1
 
     def leave(self) -> None:
         """Give the slot back."""
@@ -123,6 +139,8 @@ class ModelLimits:
         # One refusal among good answers means too many at once; several mean: not now.
         if others == 0 or (asked and self._refusals > 1):
             self._paused_until = max(self._paused_until, self._clock.monotonic() + wait)
+            if self._movable:
+                self.gate.fail(LineMoved, which=lambda ticket: ticket.movable)
 
     def observe(self, grant: Pass, remaining: Remaining) -> None:
         """Learn from rate-limit headers."""

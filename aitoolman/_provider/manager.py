@@ -75,7 +75,7 @@ class LLMProviderManager:
         self._endpoints: dict[str, Endpoint] = {}
         self._jobs: dict[str, Job] = {}
         """Under way, by request id, until the answer is set."""
-        self._running: set[Job] = set()
+        self._running: dict[asyncio.Task[None], Job] = {}
         """Until the callback, too, is done."""
         self._closed = False
 
@@ -112,15 +112,10 @@ class LLMProviderManager:
         Raises:
             RuntimeError: There is no running event loop.
         """
-        duplicate = request.request_id in self._jobs
-
-        async def work(response: LLMProviderResponse, writer: ReplyWriter) -> None:
-            await self._pursue(request, duplicate, response, writer)
-
-        job = Job(request, work, self._tools.redactor, callback, self._answered)
+        job = Job(request, self._pursue, self._tools.redactor, callback, self._answered)
         self._jobs.setdefault(request.request_id, job)
-        self._running.add(job)
-        job.task.add_done_callback(lambda _: self._running.discard(job))
+        self._running[job.task] = job
+        job.task.add_done_callback(self._running.pop)
         return RequestTask(request, job.task)
 
     def submit(self, request: LLMProviderRequest) -> None:
@@ -158,18 +153,13 @@ class LLMProviderManager:
         if self._jobs.get(job.request.request_id) is job:
             del self._jobs[job.request.request_id]
 
-    async def _pursue(
-        self,
-        request: LLMProviderRequest,
-        duplicate: bool,
-        response: LLMProviderResponse,
-        writer: ReplyWriter,
-    ) -> None:
+    async def _pursue(self, job: Job, writer: ReplyWriter) -> None:
         """Answer a request; what is wrong with it is an answer, too."""
+        request, response = job.request, job.response
         try:
             if self._closed:
                 raise LLMApiRequestError("the provider manager is closed")
-            if duplicate:
+            if self._jobs.get(request.request_id) is not job:
                 raise LLMApiRequestError(
                     f"a request with the id {request.request_id!r} is under way already"
                 )
@@ -240,7 +230,7 @@ class LLMProviderManager:
     async def close(self) -> None:
         """End all requests, connections and embedded models. Again is fine."""
         self._closed = True
-        jobs = list(self._running)
+        jobs = list(self._running.values())
         for job in jobs:
             job.cancel()
         await self._wait_for(jobs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._datamodel import LLMApiRequestError, LLMConfigError
 from .account import Account
 from .attempt import AttemptRun, encode_request
-from .errors import AttemptFailed, Failure
+from .errors import AttemptFailed, Failure, LineMoved
 from .queue import Ticket
 from .rates import read_remaining
 from .retry import Course
@@ -51,6 +51,11 @@ class Pursuit:
         writer: Gets the fragments.
     """
 
+    __slots__ = (
+        *("_account", "_course", "_endpoints", "_request", "_response", "_size", "_ticket"),
+        *("_tools", "_writer"),
+    )
+
     def __init__(
         self,
         tools: Tools,
@@ -76,27 +81,28 @@ class Pursuit:
         Raises:
             SinkFailed: A channel of the caller raised.
         """
+        first = self._course.first()
+        self._note_skipped(first)
+        endpoint: Endpoint | None = first
         try:
-            await self._ask_all()
+            while endpoint is not None:
+                try:
+                    failure, wait = await self._ask(endpoint)
+                except LineMoved:
+                    endpoint = self._course.other(endpoint)
+                    continue
+                if failure is None:
+                    endpoint.warm()
+                    return
+                step = self._course.after(endpoint, failure, wait)
+                endpoint = None if step is None else step.endpoint
+                if step is None:
+                    self._account.give_up(failure, len(self._endpoints) > 1)
+                elif step.wait:
+                    self._account.waits(step.wait)
+                    await self._tools.clock.sleep(step.wait)
         finally:
             self._account.close()
-
-    async def _ask_all(self) -> None:
-        endpoint = self._course.first()
-        self._note_skipped(endpoint)
-        while True:
-            failure, wait = await self._ask(endpoint)
-            if failure is None:
-                endpoint.warm()
-                return
-            step = self._course.after(endpoint, failure, wait)
-            if step is None:
-                self._account.give_up(failure, len(self._endpoints) > 1)
-                return
-            if step.wait:
-                self._account.waits(step.wait)
-                await self._tools.clock.sleep(step.wait)
-            endpoint = step.endpoint
 
     def _note_skipped(self, chosen: Endpoint) -> None:
         for endpoint in self._endpoints[: self._endpoints.index(chosen)]:
@@ -116,6 +122,7 @@ class Pursuit:
             return self._failed(endpoint, known._replace(unbilled=True))
         self._response.notes += [note for note in notes if note not in self._response.notes]
         self._weigh(endpoint)
+        self._ticket.movable = self._course.other(endpoint) is not endpoint
         grant = await endpoint.limits.enter(self._ticket)
         try:
             return await self._send(endpoint, grant, Traffic(target, body, self._tools.redactor))

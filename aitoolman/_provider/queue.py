@@ -33,13 +33,15 @@ class Ticket:
         weight: What it takes from a token budget.
     """
 
-    __slots__ = ("grant", "number", "source", "waiter", "weight")
+    __slots__ = ("grant", "movable", "number", "source", "waiter", "weight")
 
     def __init__(self, source: str | None = None, weight: int = 0) -> None:
         self.number = next(_numbers)
         self.source = source
         self.weight = weight
         self.waiter: asyncio.Future[None] | None = None
+        self.movable = False
+        """True where another line would do as well."""
         self.grant: object = None
         """What the budget noted when the ticket went through."""
 
@@ -189,10 +191,11 @@ class Gate:
                 self._grant(ticket)
                 ticket.waiter.set_result(None)
 
-    def fail(self, error: Callable[[], BaseException]) -> None:
-        """End all waiting with an error each; those inside keep their slots."""
-        self.close()
-        for ticket in list(self.queue):
+    def fail(
+        self, error: Callable[[], BaseException], *, which: Callable[[Ticket], bool] | None = None
+    ) -> None:
+        """End all waiting, or those of `which`, with an error each; those inside stay."""
+        for ticket in [t for t in self.queue if which is None or which(t)]:
             self.queue.discard(ticket)
             if ticket.waiter is not None and not ticket.waiter.done():
                 ticket.waiter.set_exception(error())

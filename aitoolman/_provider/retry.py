@@ -58,6 +58,8 @@ class Course:
         jitter: Gives numbers from 0 to 1.
     """
 
+    __slots__ = ("_clock", "_in_play", "_jitter", "_max_retries", "_retries", "_tried")
+
     def __init__(
         self, endpoints: Sequence[Endpoint], clock: Clock, jitter: Callable[[], float]
     ) -> None:
@@ -75,6 +77,11 @@ class Course:
     def _untried(self) -> Endpoint | None:
         left = [e for e in self._in_play if e.name not in self._tried]
         return next((e for e in left if not e.cooled), left[0] if left else None)
+
+    def other(self, endpoint: Endpoint) -> Endpoint:
+        """Another that was not asked yet and is not in cooldown; `endpoint` where there is none."""
+        others = (e for e in self._in_play if e is not endpoint and e.name not in self._tried)
+        return next((e for e in others if not e.cooled), endpoint)
 
     def judge(self, endpoint: Endpoint, failure: Failure) -> tuple[Failure, float]:
         """The failure, made final where its wait would be too long, and the wait it asks for."""

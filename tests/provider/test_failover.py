@@ -143,3 +143,17 @@ async def test_prices_are_those_of_who_answered(make_desk, fake_llm, clock):
     entries = {"a": {"model": "a", **priced}, "b": {"model": "b", **priced}}
     desk = make_desk(clock, entries=entries, aliases={"any": ["a", "b"]})
     assert (await desk.ask(model="any")).cost == pytest.approx(10e-6)
+
+
+async def test_those_in_line_move_on_when_their_vendor_says_not_now(make_desk, fake_llm):
+    """A full minute's pause of the first is not waited for while the second is free."""
+    clock = VirtualClock()
+    busy = Reply(status=429, headers={"Retry-After": "60"})
+    asked = by_model(fake_llm, {"a": busy})
+    entries = {name: {"model": name, "parallel": 2, "timeout": 1000} for name in "ab"}
+    desk = make_desk(clock, entries=entries, aliases={"any": ["a", "b"]})
+    requests = [desk.start(model="any") for _ in range(20)]
+    responses = [await request.response for request in requests]
+    assert {r.model_name for r in responses} == {"b"}
+    assert asked.count("a") <= 4
+    assert clock.sleeps == []

@@ -240,9 +240,10 @@ async def test_the_proxy_of_the_environment_is_used(monkeypatch, client):
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nproxy"
     async with raw_server(answer) as (proxy, _):
         monkeypatch.setenv("http_proxy", proxy.removesuffix("/v1"))
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setenv("no_proxy", "direct.example")
         assert await fetch(client, "http://vendor.invalid/v1") == (200, b"proxy")
-        assert client.proxy_for(URL("http://127.0.0.1:9/")) is None
+        for url in ("http://direct.example/", "http://127.0.0.1:9/", "http://localhost/"):
+            assert client.proxy_for(URL(url)) is None
 
 
 async def test_cookies_of_a_server_are_not_sent_back(client):
