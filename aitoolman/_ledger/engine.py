@@ -252,6 +252,10 @@ class LedgerEngine:
 
     # Models and events
 
+    def redact(self, text: str) -> str:
+        """`text` without the secrets that the client below knows."""
+        return self._below.client.redact(text)
+
     async def record(self, row: tuple[Any, ...]) -> None:
         """Record a business event."""
         await self._store.record(row)

@@ -92,7 +92,7 @@ class LLMLocalClient(HomedClient):
 
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Log a business event at INFO on ``aitoolman.audit``, and record it in the ledger."""
-        _audit.info("%s %s %s", context_id, event_type, kwargs)
+        _audit.info("%s %s %s", context_id, event_type, self.redact(str(kwargs)))
         if self.ledger_path is not None:
             from .._ledger.client import record_event
 

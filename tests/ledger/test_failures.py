@@ -1,0 +1,290 @@
+"""A file that cannot be used, or fails in mid-flight: no answer is lost for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+
+import pytest
+
+from aitoolman import LLMConfigError, LLMLedgerClient, LLMScriptedClient
+from aitoolman._ledger import queries
+from aitoolman._ledger.reader import Ledger
+from aitoolman._ledger.schema import open_ledger
+
+from .helpers import Echo, Gated, Sink, ask, counts, start
+
+
+def full_disk(client):
+    """Let the file of an open client grow no more, as on a full disk."""
+
+    def work(db):
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages}")
+
+    return client._engine._store._writer.run(work)
+
+
+async def test_a_full_disk_costs_no_answer(path, caplog, nothing_left):
+    """The caller has its answer with a note; the log says once what is wrong; later all is well."""
+    inner = LLMScriptedClient(lambda request: "x" * 100_000)
+    async with LLMLedgerClient(inner, path) as client:
+        await ask(client, "before")
+        await full_disk(client)
+        with caplog.at_level(logging.ERROR, "aitoolman.ledger"):
+            for text in ("one", "two"):
+                response = await ask(client, text)
+                assert response.response_text == "x" * 100_000
+                assert "full" in response.notes[0]
+        assert len(caplog.records) == 1
+        assert str(path) in caplog.text
+        assert (await ask(client, "before")).from_ledger
+        await client._engine._store._writer.run(
+            lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchone()
+        )
+        await ask(client, "one")
+        assert (await ask(client, "one")).from_ledger
+    assert counts(path)["claims"] == 0
+
+
+async def test_a_corrupt_answer_is_asked_again(path, caplog):
+    """What cannot be read counts as not there."""
+    inner = Echo()
+    async with LLMLedgerClient(inner, path) as client:
+        await ask(client)
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE answers SET response = x'00ff'")
+        db.close()
+        again = await ask(client)
+        assert (again.response_text, again.from_ledger) == ("2: hi", False)
+        assert (await ask(client)).response_text == "2: hi"
+        assert "cannot be read" in caplog.text
+    assert "answer 1 cannot be read" in Ledger(path).verify()[0]
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\0" * 200])
+async def test_a_file_that_is_no_database_is_refused_with_its_path(path, content):
+    """Nothing is paid before the user knows that nothing would be recorded."""
+    path.write_bytes(content)
+    inner = Echo()
+    with pytest.raises(LLMConfigError, match="cannot be opened as a ledger") as caught:
+        async with LLMLedgerClient(inner, path):
+            pass
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == content
+    assert not inner.requests
+
+
+async def test_the_file_of_another_program_is_left_alone(path):
+    """Any other SQLite file is told from a ledger."""
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE calls (x)")
+    db.close()
+    with pytest.raises(LLMConfigError, match="no aitoolman ledger"):
+        async with LLMLedgerClient(Echo(), path):
+            pass
+
+
+async def test_a_path_that_cannot_be_written_is_an_error_at_once(tmp_path):
+    """A folder in place of the file."""
+    with pytest.raises(LLMConfigError, match="cannot be opened"):
+        async with LLMLedgerClient(Echo(), tmp_path):
+            pass
+
+
+async def test_a_locked_file_delays_and_does_not_fail(path):
+    """Another program's long transaction is waited for, and the loop stays free meanwhile."""
+    async with LLMLedgerClient(Echo(), path) as client:
+        await ask(client, "kept")
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.ensure_future(ask(client, "new"))
+        assert (await ask(client, "kept")).from_ledger
+        assert not waiting.done()
+        blocker.execute("COMMIT")
+        blocker.close()
+        assert not (await waiting).notes
+
+
+async def test_one_bad_piece_of_work_does_not_spoil_its_group(path):
+    """A group is done together; where one piece fails, the others are done all the same."""
+    async with LLMLedgerClient(Echo(), path) as client:
+        await ask(client)
+        writer = client._engine._store._writer
+
+        def add(db):
+            db.execute("INSERT INTO about VALUES (?, 'x')", (os.urandom(8).hex(),))
+            return "done"
+
+        def fail(db):
+            add(db)
+            raise ValueError("no")
+
+        outcomes = await asyncio.gather(
+            *[writer.run(w) for w in (add, fail, add)], return_exceptions=True
+        )
+        assert [str(o) for o in outcomes] == ["done", "no", "done"]
+        assert await writer.run(lambda db: db.execute(
+            "SELECT count(*) FROM about WHERE value = 'x'").fetchone()[0]) == 2  # fmt: skip
+
+
+async def test_two_modes_on_one_file_live_together(path):
+    """A recording client and a reusing one, at once."""
+    inner = Echo()
+    async with LLMLedgerClient(inner, path, "record") as one, LLMLedgerClient(inner, path) as two:
+        await ask(one)
+        assert (await ask(two)).from_ledger
+        await ask(one)
+        assert (await ask(two)).response_text == "2: hi"
+
+
+# Claims
+
+
+def claim(path, key=b"k" * 32, **owner):
+    fields = {"token": "other", "pid": os.getpid(), "host": queries.Owner.new("x").host} | owner
+    return queries.Owner(**fields), key
+
+
+@pytest.mark.parametrize(
+    ("owner", "now", "expected"),
+    [
+        ({}, 0, "busy"),
+        ({}, 16, "claimed"),
+        ({"pid": 2**22 + 1}, 0, "claimed"),
+        ({"pid": 2**22 + 1, "host": "elsewhere"}, 0, "busy"),
+        ({"pid": 1}, 0, "busy"),
+    ],
+    ids=["alive", "lease over", "dead", "dead elsewhere", "of another user"],
+)
+def test_whose_claim_holds(path, owner, now, expected):
+    """A living owner's claim holds for its lease; a dead one's on this machine for no moment."""
+    db = open_ledger(path)
+    other, key = claim(path, **owner)
+    mine = queries.Owner.new("mine")
+    assert queries.find_or_claim(db, key, other, now=1000.0) == "claimed"
+    assert queries.find_or_claim(db, key, mine, now=1000.0 + now) == expected
+    queries.release_claim(db, key, other)
+    assert (db.execute("SELECT count(*) FROM claims").fetchone()[0] == 1) == (
+        expected == "claimed"
+    )
+    db.close()
+
+
+def test_a_renewed_claim_holds_longer(path):
+    """The heartbeat of a living process keeps its claim."""
+    db = open_ledger(path)
+    other, key = claim(path)
+    mine = queries.Owner.new("mine")
+    queries.find_or_claim(db, key, other, now=1000.0)
+    queries.renew_claims(db, [(key, other)], now=1010.0)
+    assert queries.find_or_claim(db, key, mine, now=1020.0) == "busy"
+    assert queries.find_or_claim(db, key, mine, now=1026.0) == "claimed"
+    queries.renew_claims(db, [(key, other)], now=1026.0)
+    assert queries.find_or_claim(db, key, mine._replace(token="m2"), now=1042.0) == "claimed"
+    db.close()
+
+
+async def test_the_owner_that_lost_its_claim_still_records(path):
+    """A process that slept past its lease: both answers are paid, both are kept."""
+    one, two = Gated(), Gated()
+    async with LLMLedgerClient(one, path) as first, LLMLedgerClient(two, path) as second:
+        asking = await start(first)
+        await one.sent()
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE claims SET lease = 0")
+        db.close()
+        other = await start(second)
+        await two.sent()
+        one.step("slow")
+        one.step(None)
+        two.step("quick")
+        two.step(None)
+        assert (await asking.response).response_text == "slow"
+        assert (await other.response).response_text == "quick"
+    assert counts(path) == {"answers": 2, "calls": 2, "claims": 0, "media": 0}
+
+
+# The end of a program
+
+UNCLOSED = """
+import asyncio, sys, aitoolman
+from aitoolman._datamodel import Message
+inner = aitoolman.LLMScriptedClient("ok")
+client = aitoolman.LLMLedgerClient(inner, sys.argv[1])
+async def main():
+    for _ in range(5):
+        request = await client.request("m", [Message("user", "hi")])
+        await request.response
+    print("answered")
+if sys.argv[2] == "background":
+    app = aitoolman.LLMApplication(client, {})
+    for _ in range(5):
+        app.sync.call(aitoolman.LLMDirectRequest("m", [Message("user", "hi")]))
+elif sys.argv[2] == "entered":
+    async def inside():
+        await client.__aenter__()
+        await main()
+    asyncio.run(inside())
+else:
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("home", ["background", "entered", "other"])
+def test_a_program_that_never_closes_its_client_loses_no_row(path, run_script, tmp_path, home):
+    """Rows that were posted are written before the interpreter ends."""
+    script = tmp_path / "unclosed.py"
+    script.write_text(UNCLOSED)
+    done = run_script(script, str(path), home)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert counts(path) == {"answers": 1, "calls": 5, "claims": 0, "media": 0}
+
+
+FORKED = """
+import asyncio, os, sys, aitoolman
+from aitoolman._datamodel import Message
+def ask(text):
+    async def main():
+        inner = aitoolman.LLMScriptedClient("ok")
+        async with aitoolman.LLMLedgerClient(inner, sys.argv[1]) as client:
+            await (await client.request("m", [Message("user", text)])).response
+    asyncio.run(main())
+ask("parent")
+children = []
+for n in range(3):
+    pid = os.fork()
+    if not pid:
+        ask(f"child {n}")
+        os._exit(0)
+    children.append(pid)
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+ask("parent again")
+"""
+
+
+def test_forked_processes_write_to_the_same_file(path, run_script, tmp_path):
+    """Children made by fork use clients of their own."""
+    script = tmp_path / "forked.py"
+    script.write_text(FORKED)
+    done = run_script(script, str(path))
+    assert done.returncode == 0, done.stderr
+    assert counts(path)["answers"] == 5
+    assert Ledger(path).verify() == []
+
+
+async def test_a_caller_that_fails_to_end_its_message_still_has_its_answer(path):
+    """A sink that raises at the end only."""
+
+    class Ends(Sink):
+        async def write(self, message):
+            if message is None:
+                raise RuntimeError("cannot end")
+
+    async with LLMLedgerClient(Echo(), path) as client:
+        response = await ask(client, sink=Ends())
+        assert response.finish_reason == "error: application"
+        assert response.response_text == "1: hi"
