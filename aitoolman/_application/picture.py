@@ -87,9 +87,9 @@ class _Canvas:
     def corner(self, spot: Spot) -> tuple[float, float]:
         """The upper left corner of a box."""
         if self._down:
-            x, y = spot.across * self._across[0], spot.layer * self._along[1]
+            x, y = spot.across * self._across[0], float(spot.layer * self._along[1])
         else:
-            x, y = spot.layer * self._along[0], spot.across * self._across[1]
+            x, y = float(spot.layer * self._along[0]), spot.across * self._across[1]
         return x + _MARGIN, y + _MARGIN
 
     def arrow(self, edge: Edge) -> str:
