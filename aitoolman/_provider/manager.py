@@ -56,6 +56,8 @@ class LLMProviderManager:
         config: The provider configuration, see docs/configuration.md.
         clock: The source of time, for tests.
         jitter: Gives numbers from 0 to 1, for tests.
+        may_send: Called as an attempt gets its slot, with the request; may raise
+            LLMApiRequestError to keep it from going out.
 
     Raises:
         LLMConfigError: The configuration has mistakes; all of them are in the message.
@@ -67,11 +69,14 @@ class LLMProviderManager:
         *,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
+        may_send: Callable[[LLMProviderRequest], object] | None = None,
     ) -> None:
         if not isinstance(config, ProviderConfig):
             config = ProviderConfig.from_dict(config, format_names())
         self.config = config
-        self._tools = Tools(clock or Clock(), HttpClient(), Redactor(), TokenEstimator(), jitter)
+        self._tools = Tools(
+            clock or Clock(), HttpClient(), Redactor(), TokenEstimator(), jitter, may_send
+        )
         self._endpoints: dict[str, Endpoint] = {}
         self._jobs: dict[str, Job] = {}
         """Under way, by request id, until the answer is set."""

@@ -38,6 +38,8 @@ class Tools(NamedTuple):
     redactor: Redactor
     estimator: TokenEstimator
     jitter: Callable[[], float]
+    may_send: Callable[[LLMProviderRequest], object] | None = None
+    """Called as each attempt gets its slot; raises LLMApiRequestError where it must not go out."""
 
 
 class Pursuit:
@@ -125,6 +127,8 @@ class Pursuit:
         self._ticket.movable = self._course.other(endpoint) is not endpoint
         grant = await endpoint.limits.enter(self._ticket)
         try:
+            if self._tools.may_send is not None:
+                self._tools.may_send(self._request)
             return await self._send(endpoint, grant, Traffic(target, body, self._tools.redactor))
         finally:
             endpoint.limits.leave()

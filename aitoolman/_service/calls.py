@@ -1,0 +1,148 @@
+"""One request at the server: what came of its answer, and what the client has of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._datamodel import LLMProviderRequest
+from .._transport import wire
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from .sessions import Session
+
+__all__ = ["Call"]
+
+MERGE_FROM = 64
+"""So many fragments waiting for a slow client are merged where they touch."""
+
+
+class _Sink:
+    """Takes one of the two texts of an answer."""
+
+    __slots__ = ("_kind", "_take")
+
+    def __init__(self, take: Callable[[str, str], None], kind: str) -> None:
+        self._take = take
+        self._kind = kind
+
+    async def write(self, message: str | None) -> None:
+        if message:
+            self._take(self._kind, message)
+
+
+class Call:
+    """A request under way for a session.
+
+    Args:
+        session: Who asked.
+        id: The client's name for it.
+        wired: What was asked.
+        number: Names it at the manager, unique in the server.
+        loop: Where the server runs.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        id: str,  # noqa: A002
+        wired: wire.WireRequest,
+        number: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.session = session
+        self.id = id
+        self.queued = False
+        """True while it waits in the session's queue."""
+        self.sent = False
+        """True once it went out to a vendor."""
+        self.cut: str | None = None
+        """Why the server itself ended it."""
+        self._loop = loop
+        self._pieces: list[tuple[str, str]] = []
+        self._passed = 0
+        """How many of the pieces were sent."""
+        self._at = {"r": 0, "t": 0}
+        self._flush: asyncio.Handle | None = None
+        own = wired.source or wired.context_id or ""
+        self.request = LLMProviderRequest(
+            session.label,
+            wired.context_id,
+            str(number),
+            wired.model_name,
+            wire.unpack_messages(wired.messages),
+            wired.tools,
+            wired.options,
+            wired.stream,
+            _Sink(self._take, "t") if wired.stream else None,
+            _Sink(self._take, "r") if wired.stream else None,
+            call=wire.call_info(wired)._replace(source=f"{session.label}\x1f{own}"),
+        )
+        self.own_source = wired.source
+        self.audit_id = f"{session.label}/{id}"
+        """Names it in the audit, across restarts."""
+        self.epoch = 0
+        """The last freeze of the server after which a client still wanted it."""
+
+    def __repr__(self) -> str:
+        return f"Call({self.audit_id})"
+
+    # From the vendor
+
+    def _take(self, kind: str, text: str) -> None:
+        self._pieces.append((kind, text))
+        if self._flush is None:
+            self._flush = self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand the session what has come since."""
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        if self._passed < len(self._pieces):
+            self.session.send_pieces(self)
+
+    # To the client
+
+    @property
+    def pending_bytes(self) -> int:
+        return sum(len(text) for _, text in self._pieces[self._passed :])
+
+    def pack_pieces(self) -> tuple[bytes, bytes]:
+        """Header and body with all that is pending."""
+        pieces = self._pieces[self._passed :]
+        if len(pieces) >= MERGE_FROM:
+            pieces = _merged(pieces)
+            self._pieces[self._passed :] = pieces
+        body = wire.Pieces((self._at["r"], self._at["t"]), pieces)
+        return wire.encode(wire.Header(wire.VERSION, "pieces", self.id)), wire.encode(body)
+
+    def sent_pieces(self) -> None:
+        """What was packed last is on its way."""
+        for kind, text in self._pieces[self._passed :]:
+            self._at[kind] += len(text)
+        self._passed = len(self._pieces)
+        self.queued = False
+
+    def resume(self, have: tuple[int, int]) -> None:
+        """Start again after what the client has."""
+        texts = {kind: "".join(t for k, t in self._pieces if k == kind) for kind in ("r", "t")}
+        kept = {"r": min(have[0], len(texts["r"])), "t": min(have[1], len(texts["t"]))}
+        self._pieces = [(k, texts[k][: kept[k]]) for k in ("r", "t") if kept[k]]
+        self._passed = len(self._pieces)
+        self._at = kept
+        self._pieces += [(k, texts[k][kept[k] :]) for k in ("r", "t") if texts[k][kept[k] :]]
+        self.flush()
+
+
+def _merged(pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The same text in as few pieces as keep the order of kinds."""
+    merged: list[tuple[str, list[str]]] = []
+    for kind, text in pieces:
+        if merged and merged[-1][0] == kind:
+            merged[-1][1].append(text)
+        else:
+            merged.append((kind, [text]))
+    return [(kind, "".join(texts)) for kind, texts in merged]

@@ -1,0 +1,126 @@
+"""A ZeroMQ socket on an asyncio event loop, without a task or future per message.
+
+The descriptor of a ZeroMQ socket only tells that *something* changed, once: after every wake-up all
+that waits is read, and after every sending the socket is looked at again, as that may have swallowed
+a signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Port", "client_context"]
+
+BURST = 64
+"""Messages handled before others on the loop get a turn."""
+POLL_SECONDS = 0.005
+"""Between two looks, on loops that cannot watch descriptors (Windows' default one)."""
+
+_contexts: dict[int, zmq.Context[Any]] = {}
+
+
+def client_context() -> zmq.Context[Any]:
+    """The context of this process's clients; ended with the process."""
+    pid = os.getpid()
+    if pid not in _contexts:
+        _contexts[pid] = zmq.Context()
+    return _contexts[pid]
+
+
+class Port:
+    """Calls `on_message(frames)` for every message that arrives, until closed.
+
+    Args:
+        socket: A plain ZeroMQ socket, owned from now on.
+        on_message: Must not raise; called on the running loop.
+        on_turn: Called after each burst of messages.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        on_message: Callable[[list[zmq.Frame]], None],
+        on_turn: Callable[[], None] | None = None,
+    ) -> None:
+        self.socket = socket
+        self._on_message = on_message
+        self._on_turn = on_turn
+        self._loop = asyncio.get_running_loop()
+        self._fd = socket.getsockopt(zmq.FD)
+        self._scheduled: asyncio.Handle | None = None
+        self._watching = False
+        self._poll: asyncio.TimerHandle | None = None
+        self.closed = False
+        self._watch()
+        self.look()
+
+    def _watch(self) -> None:
+        try:
+            self._loop.add_reader(self._fd, self._read)
+            self._watching = True
+        except NotImplementedError:
+            self._poll = self._loop.call_later(POLL_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._poll = self._loop.call_later(POLL_SECONDS, self._look_again)
+        self._read()
+
+    def send(self, frames: list[bytes]) -> None:
+        """Send now.
+
+        Raises:
+            zmq.Again: The queue is full, or nobody is connected.
+            zmq.ZMQError: There is no such peer (``EHOSTUNREACH``).
+        """
+        self.socket.send_multipart(frames, zmq.NOBLOCK, copy=True)
+        self.look()
+
+    def look(self) -> None:
+        """Look for messages at the loop's next turn."""
+        if self._scheduled is None and not self.closed:
+            self._scheduled = self._loop.call_soon(self._read)
+
+    def _read(self) -> None:
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+        for _ in range(BURST):
+            if self.closed:
+                return
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            except zmq.ZMQError:  # the context was ended under us
+                self.close()
+                return
+            self._on_message(frames)
+        else:
+            self.look()
+        if self._on_turn is not None and not self.closed:
+            self._on_turn()
+
+    def close(self, linger: int = 0) -> None:
+        """Close the socket; `linger` milliseconds for what is still to be sent. Again is fine."""
+        if self.closed:
+            return
+        self.closed = True
+        for handle in (self._scheduled, self._poll):
+            if handle is not None:
+                handle.cancel()
+        if self._watching and not self._loop.is_closed():
+            with contextlib.suppress(OSError, ValueError):
+                self._loop.remove_reader(self._fd)
+        self.socket.close(linger)
+
+    def __del__(self) -> None:
+        if not self.closed and not self.socket.closed:  # its loop was closed without it
+            self.socket.close(0)
