@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 
 import pytest
 
@@ -279,3 +280,59 @@ async def test_the_connection_is_used_again_after_a_stream(make_desk, fake_llm):
     for _ in range(5):
         assert (await desk.ask(stream=True)).finish_reason == "stop"
     assert fake_llm.connections_made == 1
+
+
+async def test_whatever_bytes_come_there_is_one_answer(make_desk, fake_llm, make_sink, caplog):
+    """A good stream or body, cut, repeated and sprinkled with noise a hundred times over."""
+    rng = random.Random(7)
+    good = b"".join([delta("one "), delta("two"), delta(finish="stop"), DONE])
+    nasty = [
+        b"\x00",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"{}",
+        b'"',
+        b"\n\n",
+        b"data: ",
+        b"1e999",
+        b"{" * 999,
+    ]
+    desk = make_desk(max_retries=0, adaptive=False)
+    for _ in range(100):
+        data = bytearray(good)
+        for _ in range(rng.randrange(1, 5)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.randrange(3) * 7] = rng.choice(nasty)
+        stream = rng.random() < 0.7
+        fake_llm.script(Reply(raw_stream=[bytes(data)]) if stream else Reply(raw_body=bytes(data)))
+        sink = make_sink()
+        response = await desk.ask(stream=stream, output_channel=sink)
+        assert response.status.value == response.finish_reason != "error", response.error_text
+        assert sink.got.count(None) == 1
+        assert response.response_text == sink.text or response.error_text
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("values", [{"content": 5}, {"content": [{"type": "text"}]}, 5, None, []])
+async def test_types_that_no_vendor_promised_are_no_crash(ask, values):
+    """Wherever JSON is of another shape than promised, the answer is a format error or empty."""
+    event = b"data: " + json.dumps({"choices": [{"delta": values}]}).encode() + b"\n\n"
+    response = await ask(Reply(raw_stream=[event, delta(finish="stop"), DONE]))
+    assert response.finish_reason in ("error: format", "stop")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_anthropics_format_goes_the_same_way(make_desk, fake_llm, sink, stream):
+    """Another format, the same manager: text, reasoning, counts, overloads inside a stream."""
+    overload = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    first = Reply("", stream_error=overload) if stream else Reply(status=529)
+    fake_llm.script([first, Reply("answer", reasoning="thought")])
+    desk = make_desk(
+        VirtualClock(jump=True), url=fake_llm.anthropic_url, type="anthropic", api_key="k-123456"
+    )
+    response = await desk.ask(stream=stream, output_channel=sink)
+    assert (response.response_text, response.finish_reason) == ("answer", "stop")
+    assert response.response_reasoning == "thought"
+    assert [a.outcome for a in response.attempts] == ["wait", "ok"]
+    assert response.prompt_tokens > 0
