@@ -142,9 +142,16 @@ class Module:
         from .._batch.plan import make_plan
 
         return await make_plan(
-            self._app, self.request(**options), data, columns=columns, constants=constants,
-            missing=missing, output=output, ledger=ledger,
-        )  # fmt: skip
+            self._app,
+            self.name,
+            data,
+            columns=columns,
+            constants=constants,
+            missing=missing,
+            output=output,
+            ledger=ledger,
+            **options,
+        )
 
     async def batch(self, data: Any, *, progress: bool = True, **arguments: Any) -> Batch:
         """Plan and run: a call for each row of `data`.
@@ -160,6 +167,8 @@ class Module:
         Raises:
             LLMError: As `plan` and `Plan.run` raise.
         """
+        from .._batch.plan import make_plan
+
         limits = {name: arguments.pop(name) for name in _RUN_OPTIONS & arguments.keys()}
-        plan = await self.plan(data, **arguments)
+        plan = await make_plan(self._app, self.name, data, whole=False, **arguments)
         return await plan.run(progress=progress, **limits)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._application.call import Caller
 from .._application.processors import resolve_processor
-from .._datamodel import LLMApplicationError
+from .._datamodel import LLMApplicationError, did_you_mean
 from .._sync import Sync
 from .answers import is_async
 from .binding import Binding, bind
@@ -44,18 +44,21 @@ _ANSWER_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 async def make_plan(
     app: LLMApplication,
-    request: LLMModuleRequest,
+    module_name: str,
     data: Any,
     *,
-    columns: Mapping[str, str] | None,
-    constants: Mapping[str, Any] | None,
-    missing: Missing,
-    output: str | None,
-    ledger: str | os.PathLike[str] | None,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    missing: Missing = "skip",
+    output: str | None = None,
+    ledger: str | os.PathLike[str] | None = None,
+    whole: bool = True,
+    **options: Any,
 ) -> Plan:
-    """The plan of a module over `data`; see `Module.plan`."""
+    """The plan of a module over `data`, see `Module.plan`; with `whole` false, it counts nothing."""
     if missing not in typing.get_args(Missing):
         raise LLMApplicationError(f"missing is 'skip', 'error' or 'empty', not {missing!r}")
+    request = _call_options(app, module_name, options)
     module, app_vars = app._modules.frozen(request), dict(app.vars)
     variables = sorted(module.module.variables)
     open_ones = [v for v in variables if v not in app_vars and v not in (constants or {})]
@@ -70,8 +73,20 @@ async def make_plan(
     maker = RowMaker(frozen, source, missing)
     path = ledger_for(app.client, ledger)
     plan = Plan(app, maker, output or module.name, declared, path)
-    await plan._look()
+    await plan._look(whole)
     return plan
+
+
+def _call_options(app: LLMApplication, name: str, options: Mapping[str, Any]) -> LLMModuleRequest:
+    """The overrides that all calls of a plan share."""
+    known = ["columns", "constants", "missing", "output", "ledger"]
+    for option in options:
+        if not option.startswith("_"):
+            hint = did_you_mean(option, known)
+            raise LLMApplicationError(
+                f"a plan has no option {option!r}; {hint} (a template variable: constants=)"
+            )
+    return app[name].request(**options)
 
 
 def declared_type(spec: Any, registry: Mapping[str, Any]) -> Any:
@@ -157,13 +172,13 @@ class Plan:
         name = source_name(self.module_name, self.batch_id)
         return Caller(client, f"{self.app.context_id}/{self.batch_id}", name, {}, {}, str)
 
-    async def _look(self) -> None:
+    async def _look(self, whole: bool) -> None:
         """Count what a run would send."""
         self._model = await self.app.client.describe(self.model_name)
         reuses = self.ledger_mode in ("read_write", "replay")
         async with with_ledger(self.app.client, self.ledger) as client:
             caller = self.caller(client)
-            self.survey = await survey_rows(self.maker, caller, reuses=reuses)
+            self.survey = await survey_rows(self.maker, caller, reuses=reuses, whole=whole)
             self._check_variables()
             await self._look_at_request()
         path = self.ledger or self.app.client.ledger_path
@@ -222,9 +237,11 @@ class Plan:
     @property
     def cost_per_row(self) -> float:
         """Expected money for one row, as far as anything is known."""
-        known = self.estimate
-        costs = [c for c in (known.cost.expected, known.cost.low) if c is not None]
-        return costs[0] / known.rows if costs and known.rows else 0.0
+        survey = self.survey
+        rows, tokens = survey.to_send, round(survey.prompt_tokens * self._scale)
+        known = estimate(rows, tokens, self._longest, self._experience, self._model).cost
+        costs = [c for c in (known.expected, known.low) if c is not None]
+        return costs[0] / rows if costs and rows else 0.0
 
     # Running
 

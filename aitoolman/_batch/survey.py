@@ -7,7 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._provider.tokens import measure_prompt
-from .local import lookup_request
+from .line import lookup_request
 from .prepare import CHUNK
 
 if TYPE_CHECKING:
@@ -52,20 +52,26 @@ class Survey(NamedTuple):
         return self.rows is not None
 
 
-async def survey_rows(maker: RowMaker, caller: Caller, *, reuses: bool) -> Survey:
-    """Render every row (of an iterator: the first few) and count.
+async def survey_rows(
+    maker: RowMaker, caller: Caller, *, reuses: bool, whole: bool = True
+) -> Survey:
+    """Render every row (of an iterator, and where nobody looks: the first few) and count.
 
     Args:
         maker: Makes the calls.
         caller: Whose ledger is asked.
         reuses: False where identical requests are all sent.
+        whole: Look at every row.
     """
     counter = _Counter(maker, caller, reuses)
     length = maker.source.length
-    for start in range(0, AHEAD if length is None else length, CHUNK):
-        await counter.look_at(start, start + (AHEAD if length is None else CHUNK))
+    if length is None or not whole:
+        await counter.look_at(0, AHEAD)
+        return counter.survey(None)
+    for start in range(0, length, CHUNK):
+        await counter.look_at(start, start + CHUNK)
         await asyncio.sleep(0)
-    return counter.survey()
+    return counter.survey(length)
 
 
 class _Counter:
@@ -82,9 +88,9 @@ class _Counter:
         self._problems: list[str] = []
         self._first_call: Call | None = None
 
-    def survey(self) -> Survey:
+    def survey(self, rows: int | None) -> Survey:
         return Survey(
-            self._maker.source.length,
+            rows,
             **self._counts,
             prompt_tokens=self._tokens,
             samples=tuple(self._samples),
