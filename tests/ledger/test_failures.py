@@ -167,9 +167,7 @@ def test_whose_claim_holds(path, owner, now, expected):
     assert queries.find_or_claim(db, key, other, now=1000.0) == "claimed"
     assert queries.find_or_claim(db, key, mine, now=1000.0 + now) == expected
     queries.release_claim(db, key, other)
-    assert (db.execute("SELECT count(*) FROM claims").fetchone()[0] == 1) == (
-        expected == "claimed"
-    )
+    assert (db.execute("SELECT count(*) FROM claims").fetchone()[0] == 1) == (expected == "claimed")
     db.close()
 
 

@@ -45,7 +45,9 @@ def vendor(seen):
     if "broken" in text:
         return Reply(status=400, error="no such thing", error_code="bad_thing")
     if "picture" in text:
-        return Reply("a cat") if seen.number % 2 else Reply(status=429, headers={"retry-after": "0"})
+        return (
+            Reply("a cat") if seen.number % 2 else Reply(status=429, headers={"retry-after": "0"})
+        )
     return Reply("plainly")
 
 
@@ -112,9 +114,7 @@ async def test_a_session_replays_the_same_without_key_and_network(
     Ledger(path).export(tmp_path / "session.jsonl")
     (tmp_path / "replay.py").write_text(REPLAY)
     provider_config["api"]["fast"]["api_key"] = "${A_KEY_THAT_IS_NOT_SET}"
-    done = run_script(
-        tmp_path / "replay.py", json.dumps(provider_config), str(tmp_path / form)
-    )
+    done = run_script(tmp_path / "replay.py", json.dumps(provider_config), str(tmp_path / form))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads(json.dumps(recorded))
 
