@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.core.magic_arguments import MagicArgumentParser
 
@@ -43,11 +45,18 @@ def evaluate(shell: InteractiveShell, expression: str, what: str) -> Any:
         raise usage(f"{what}: {{{expression.strip()}}} fails: {kind}: {exc}") from None
 
 
-def parse_line(shell: InteractiveShell, line: str) -> Line:
+def parse_line(
+    shell: InteractiveShell, line: str, expressions: Collection[str] = ()
+) -> Line:
     """The words of a line, and its ``name=value`` and ``name={expression}`` pairs.
 
     An expression is taken whole, up to the brace that closes it, and keeps its Python type. Any
     other value is text, with or without quotes around it.
+
+    Args:
+        shell: Whose names the expressions see.
+        line: The text behind the magic's name.
+        expressions: Options whose value is an expression, blanks and all.
 
     Raises:
         UsageError: An expression that is broken or fails, a quote that is not closed.
@@ -57,7 +66,10 @@ def parse_line(shell: InteractiveShell, line: str) -> Line:
     position = _skip(line, 0)
     while position < len(line):
         pair = _PAIR.match(line, position)
-        if pair is None:
+        if pair is None and words and words[-1] in expressions:
+            word, position = _expression(words[-1], line, position)
+            words.append(word)
+        elif pair is None:
             word, position = _word(line, position)
             words.append(word)
         else:
@@ -83,19 +95,26 @@ def _value(shell: InteractiveShell, name: str, line: str, start: int) -> tuple[A
 
 
 def _expression(name: str, line: str, start: int) -> tuple[str, int]:
-    """The text between the braces: the shortest that is an expression and ends a word."""
+    """The shortest text up to the end of a word that is an expression, braces around it or not."""
+    braced = line.startswith("{", start)
     problem = "the closing brace is missing"
-    end = line.find("}", start)
-    while end != -1:
-        if end + 1 == len(line) or line[end + 1].isspace():
-            try:
-                compile(line[start + 1 : end].strip(), "<argument>", "eval")
-            except (SyntaxError, ValueError) as exc:
-                problem = getattr(exc, "msg", None) or str(exc)
-            else:
-                return line[start + 1 : end], end + 1
-        end = line.find("}", end + 1)
-    raise usage(f"{name}={line[start:]}: no Python expression ({problem})")
+    for end in _word_ends(line, start):
+        if braced and line[end - 1] != "}":
+            continue
+        text = line[start + 1 : end - 1] if braced else line[start:end]
+        try:
+            compile(text.strip(), "<argument>", "eval")
+        except (SyntaxError, ValueError) as exc:
+            problem = getattr(exc, "msg", None) or str(exc)
+        else:
+            return text, end
+    raise usage(f"{name} {line[start:]}: no Python expression ({problem})")
+
+
+def _word_ends(line: str, start: int) -> Iterator[int]:
+    for end in range(start + 1, len(line) + 1):
+        if end == len(line) or line[end].isspace():
+            yield end
 
 
 def _word(line: str, start: int) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from .._transport.collectors import DefaultTextChannelCollector
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Extension", "load", "unload"]
 
-_ATTRIBUTE = "_aitoolman_extension"
+_loaded: weakref.WeakKeyDictionary[InteractiveShell, Extension] = weakref.WeakKeyDictionary()
+_sessions: weakref.WeakKeyDictionary[InteractiveShell, Session] = weakref.WeakKeyDictionary()
+"""They outlive the extension: ``%reload_ext`` takes it away and puts it back."""
 MAGICS = ("aitoolman", "llm_config", "llm_module", "llm_log")
 
 
@@ -102,17 +105,14 @@ def _button_works() -> bool:
 
 def load(shell: InteractiveShell) -> None:
     """Load the extension into a shell; again is fine, and keeps the application."""
-    before: Extension | None = getattr(shell, _ATTRIBUTE, None)
-    session = before.session if before is not None else Session()
-    if before is not None:
-        before.unload()
-    extension = Extension(shell, session)
+    unload(shell)
+    extension = Extension(shell, _sessions.setdefault(shell, Session()))
     extension.load()
-    shell.__dict__[_ATTRIBUTE] = extension
+    _loaded[shell] = extension
 
 
 def unload(shell: InteractiveShell) -> None:
     """Take the extension out of a shell; again is fine."""
-    extension: Extension | None = shell.__dict__.pop(_ATTRIBUTE, None)
+    extension = _loaded.pop(shell, None)
     if extension is not None:
         extension.unload()

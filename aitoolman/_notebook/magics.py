@@ -191,7 +191,7 @@ class LLMMagics(Magics):
             return await try_module(self._extension, module, rows, options.label, options.fresh)
 
     def _words(self, line: str) -> list[str]:
-        words, pairs = parse_line(self.shell, line)
+        words, pairs = parse_line(self.shell, line, ["--try"])
         if pairs:
             raise usage(
                 f"{next(iter(pairs))}=: a module's options go between +++ lines in the body"
