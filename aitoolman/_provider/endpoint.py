@@ -170,7 +170,8 @@ class Endpoint:
             raise
 
     def close(self) -> None:
-        """Give the embedded model back."""
+        """Give the embedded model back, stop timers."""
+        self.limits.close()
         target, self._target = self._target, None
         if target is not None and target.lease is not None:
             target.lease.release()

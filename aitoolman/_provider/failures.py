@@ -21,6 +21,12 @@ __all__ = ["broken_off", "error_answer", "in_stream", "timed_out", "too_long_a_w
 
 _SHORT = 200
 _REQUEST_AT_FAULT = (400, 413, 422)
+_HINTS = {
+    401: "; check `api_key`",
+    403: "; check what `api_key` may use",
+    404: "; check `model` and `url`",
+    405: "; check `url`",
+}
 
 
 def error_answer(
@@ -54,9 +60,11 @@ def in_stream(exc: LLMApiRequestError, headers: Mapping[str, str], wall: float) 
 def _from_error(error: VendorError, status: int, asked: float | None) -> Failure:
     kind = classify(status, error)
     blocked = kind == "stop" and refuses_content(error)
-    code = f", {error.code}" if error.code else ""
+    code = f" ({error.code})" if error.code and error.code not in error.message else ""
+    hint = _HINTS.get(status, "")
+    where = f"HTTP {status}" if status >= 300 else "an error inside the answer"
     return Failure(
-        f"HTTP {status}{code}: {error.message}",
+        f"{where}: {error.message.rstrip('.')}{code}{hint}",
         kind,
         FinishReason.content_filter if blocked else FinishReason.error_request,
         status,

@@ -146,6 +146,7 @@ class Gate:
         self._budget = budget
         self._clock = clock
         self._timer: Timer | None = None
+        self._wake_at = 0.0
 
     async def acquire(self, ticket: Ticket) -> None:
         """Wait for a slot. When this returns, the slot is the caller's until `release`.
@@ -181,6 +182,8 @@ class Gate:
 
     def pump(self) -> None:
         """Let through all that may go; call this after a change of capacity or budget."""
+        if not self.queue:
+            self.close()
         while self.in_use < self.capacity and (ticket := self.queue.head()) is not None:
             delay = self._ready_in(ticket)
             if delay > 0:
@@ -215,8 +218,12 @@ class Gate:
             self._budget.take(ticket)
 
     def _wake_in(self, delay: float) -> None:
-        self.close()
         assert self._clock is not None
+        wake_at = self._clock.monotonic() + delay
+        if self._timer is not None and self._wake_at <= wake_at:
+            return  # it looks again then
+        self.close()
+        self._wake_at = wake_at
         self._timer = self._clock.call_later(delay, self._wake)
 
     def _wake(self) -> None:

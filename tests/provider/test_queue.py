@@ -239,3 +239,17 @@ class GateMachine(RuleBasedStateMachine):
 
 GateMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 test_gate_in_any_order_of_events = GateMachine.TestCase
+
+
+async def test_a_line_that_everybody_left_keeps_no_timer():
+    """Waiting for a budget ends with the last who waits."""
+    clock = VirtualClock()
+    limits = ModelLimits(clock, 10, rpm=1)
+    await limits.enter(Ticket())
+    waiting = [asyncio.create_task(limits.enter(Ticket())) for _ in range(100)]
+    await settle()
+    assert clock.timers == 1
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert clock.timers == 0

@@ -87,6 +87,7 @@ async def test_what_can_never_work_is_asked_once(make_desk, fake_llm, clock, sta
     assert fake_llm.requests_seen == 1
     assert response.finish_reason == "error: request"
     assert [a.outcome for a in response.attempts] == ["stop"]
+    assert ("check `api_key`" in response.error_text) == (status == 401)
 
 
 async def test_exhausted_quota_is_no_reason_to_wait(make_desk, fake_llm, clock):
@@ -104,7 +105,7 @@ async def test_a_refusal_by_moderation_is_content_filter(make_desk, fake_llm, cl
     fake_llm.script(Reply(status=400, error="No.", error_code="content_policy_violation"))
     response = await make_desk(clock).ask()
     assert response.finish_reason == "content_filter"
-    assert "No." in response.error_text
+    assert response.error_text == "m: HTTP 400: No (content_policy_violation)"
 
 
 async def test_max_retries_counts_waits_and_retries_together(make_desk, fake_llm, clock):
