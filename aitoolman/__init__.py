@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import postprocess as postprocess
+    from . import zmqclient as zmqclient
     from ._application.app import LLMApplication as LLMApplication
     from ._application.tasks import LLMTask as LLMTask
     from ._application.tasks import Task as Task
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from ._transport.show import show as show
     from ._transport.xml_filter import BaseXmlTagFilter as BaseXmlTagFilter
     from ._transport.xml_filter import XmlTagToChannelFilter as XmlTagToChannelFilter
+    from .zmqclient import LLMZmqClient as LLMZmqClient
 
 __version__ = "0.1.0"
 
@@ -201,9 +203,10 @@ _PUBLIC = {
     "_transport.scripted": ["LLMScriptedClient", "ScriptedReply"],
     "_transport.show": ["show"],
     "_transport.xml_filter": ["BaseXmlTagFilter", "XmlTagToChannelFilter"],
+    "zmqclient": ["LLMZmqClient"],
 }
 _HOME_OF = {name: module for module, names in _PUBLIC.items() for name in names}
-_SUBMODULES = ["postprocess"]
+_SUBMODULES = ["postprocess", "zmqclient"]
 
 __all__ = [
     *sorted([*_HOME_OF, *_SUBMODULES]),

@@ -22,6 +22,10 @@ COMMANDS = {
     "ledger": "read, compare, export, clear and check the record of all calls",
     "init": "write a starter project that runs at once",
     "doctor": "check a configuration and its endpoints, and say what to fix",
+    "server": "share models, quotas and one audit with clients on this machine or the network",
+    "monitor": "follow a server's calls and events, live or into an SQLite file",
+    "keygen": "print a random token for a server",
+    "batch": "run a module over every row of a CSV, JSON Lines or Parquet file",
     "client": "chat with a model: on a terminal line by line, from a pipe as one message",
 }
 """Each command and what it does; its code is the module of the same name in this folder."""

@@ -26,6 +26,7 @@ PUB_EVENT_TYPE = "bind"
 AUDIT = "full"
 INSECURE = False
 ON_SERVER_RESTART = "resend"
+TOKEN_MONITOR = False
 
 # The ledger: [ledger]
 LEDGER_MODE = "off"

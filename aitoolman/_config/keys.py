@@ -135,6 +135,7 @@ LLAMACPP_KEYS: dict[str, Key] = {
 TOKEN_KEYS: dict[str, Key] = {
     "token": Key(_name, required=True),
     "models": Key(with_variables(names)),
+    "monitor": Key(boolean, defaults.TOKEN_MONITOR),
 }
 
 SERVER_KEYS: dict[str, Key] = {

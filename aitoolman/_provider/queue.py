@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock, Timer
 
-__all__ = ["Budget", "FairQueue", "Gate", "Ticket"]
+__all__ = ["WITHIN", "Budget", "FairQueue", "Gate", "Ticket"]
 
 _numbers = itertools.count(1)
 
@@ -68,10 +68,23 @@ class _Lane:
         self.heap: list[Ticket] = []
         self.waiting: set[Ticket] = set()
 
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return iter(sorted(self.waiting))
+
+    def push(self, ticket: Ticket) -> None:
+        self.waiting.add(ticket)
+        heapq.heappush(self.heap, ticket)
+
     def head(self) -> Ticket:
         while self.heap[0] not in self.waiting:
             heapq.heappop(self.heap)
         return self.heap[0]
+
+    def pop(self, ticket: Ticket) -> None:
+        self.discard(ticket)
 
     def discard(self, ticket: Ticket) -> bool:
         if ticket not in self.waiting:
@@ -82,29 +95,48 @@ class _Lane:
         return True
 
 
+WITHIN = "\x1f"
+"""Stands in a source between a client and its own source: clients take turns first."""
+
+
 class FairQueue:
     """Tickets in line: by number within a source, round robin among sources.
 
-    A source without tickets leaves nothing behind.
+    Sources of the form ``client WITHIN source`` take turns by client, and within each client by its
+    own sources. A source without tickets leaves nothing behind.
+
+    Args:
+        level: Which part of the source counts here.
     """
 
-    def __init__(self) -> None:
-        self._lanes: OrderedDict[str | None, _Lane] = OrderedDict()
+    def __init__(self, level: int = 0) -> None:
+        self._level = level
+        self._lanes: OrderedDict[object, _Lane | FairQueue] = OrderedDict()
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Ticket]:
-        return (ticket for lane in self._lanes.values() for ticket in sorted(lane.waiting))
+        return (ticket for lane in self._lanes.values() for ticket in lane)
+
+    def _key(self, ticket: Ticket) -> object:
+        """Which lane a ticket stands in; a tuple for a lane that has lanes itself."""
+        source = ticket.source
+        if source is None or WITHIN not in source:
+            return source
+        parts = source.split(WITHIN)
+        part = parts[self._level]
+        return part if self._level == len(parts) - 1 else (part,)
 
     def push(self, ticket: Ticket) -> None:
         """Put a ticket in its place."""
-        lane = self._lanes.get(ticket.source)
+        key = self._key(ticket)
+        lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[ticket.source] = _Lane()
-        lane.waiting.add(ticket)
-        heapq.heappush(lane.heap, ticket)
+            nested = isinstance(key, tuple)
+            lane = self._lanes[key] = FairQueue(self._level + 1) if nested else _Lane()
+        lane.push(ticket)
         self._length += 1
 
     def head(self) -> Ticket | None:
@@ -115,17 +147,29 @@ class FairQueue:
 
     def pop(self, ticket: Ticket) -> None:
         """Take the `head` out; the next source is up."""
-        self.discard(ticket)
-        if ticket.source in self._lanes:
-            self._lanes.move_to_end(ticket.source)
+        key = self._key(ticket)
+        lane = self._lanes.get(key)
+        if lane is not None:
+            before = len(lane)
+            lane.pop(ticket)
+            self._length -= before - len(lane)
+            self._clear(key, lane)
+        if key in self._lanes:
+            self._lanes.move_to_end(key)
 
-    def discard(self, ticket: Ticket) -> None:
-        """Take a ticket out, wherever it stands; an unknown one is fine."""
-        lane = self._lanes.get(ticket.source)
-        if lane is not None and lane.discard(ticket):
-            self._length -= 1
-            if not lane.waiting:
-                del self._lanes[ticket.source]
+    def discard(self, ticket: Ticket) -> bool:
+        """Take a ticket out, wherever it stands; False for an unknown one."""
+        key = self._key(ticket)
+        lane = self._lanes.get(key)
+        if lane is None or not lane.discard(ticket):
+            return False
+        self._length -= 1
+        self._clear(key, lane)
+        return True
+
+    def _clear(self, key: object, lane: _Lane | FairQueue) -> None:
+        if not len(lane):
+            del self._lanes[key]
 
 
 class Gate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._datamodel import LLMProviderRequest
+from .._provider.queue import WITHIN
 from .._transport import wire
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Call:
             wired.stream,
             _Sink(self._take, "t") if wired.stream else None,
             _Sink(self._take, "r") if wired.stream else None,
-            call=wire.call_info(wired)._replace(source=f"{session.label}\x1f{own}"),
+            call=wire.call_info(wired)._replace(source=f"{session.label}{WITHIN}{own.replace(WITHIN, " ")}"),
         )
         self.own_source = wired.source
         self.audit_id = f"{session.label}/{id}"

@@ -19,6 +19,7 @@ from zmq.utils.monitor import parse_monitor_message
 from .._datamodel import LLMApplicationError
 from .._transport import wire
 from .port import Port, client_context
+from .probe import greeting_mechanism
 from .security import SERVER_PUBLIC
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ class Link:
         self._challenge = b""
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0
-        self._since = 0.0
+        self._shaken = False
+        """True once the handshake of this connection is done."""
+        self._looking: asyncio.Task[str | None] | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -137,7 +140,8 @@ class Link:
 
     def wake(self) -> None:
         """Connect unless that is done or under way."""
-        if self._port is None and self._timer is None and not self._closed:
+        idle = self._port is None and self._timer is None and self._looking is None
+        if idle and not self._closed:
             self._connect()
 
     def _connect(self) -> None:
@@ -147,7 +151,7 @@ class Link:
         self._set_up(socket)
         self._monitor = Port(socket.get_monitor_socket(_EVENTS), self._on_event)
         self._port = Port(socket, self._on_frames)
-        self._since = self._loop.time()
+        self._shaken = False
         self.connections += 1
         try:
             socket.connect(self.endpoint)
@@ -181,8 +185,28 @@ class Link:
             self._refuse(f"the server at {self.endpoint} refused the token: {_WRONG_TOKEN}")
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == MECHANISM_MISMATCH:
             self._refuse(self._mismatch())
+        elif event != zmq.EVENT_CLOSED and not self._shaken:
+            self._find_out()
         else:
             self._drop()
+
+    def _find_out(self) -> None:
+        """The other end hung up during the handshake: ask it what it speaks."""
+        self._disconnect()
+        self._looking = self._loop.create_task(greeting_mechanism(self.endpoint))
+        self._looking.add_done_callback(self._on_found_out)
+
+    def _on_found_out(self, task: asyncio.Task[str | None]) -> None:
+        self._looking = None
+        if task.cancelled() or self._closed:
+            return
+        found, ours = task.result(), "NULL" if self._keys is None else "CURVE"
+        if found == "":
+            self._refuse(f"what answers at {self.endpoint} is no aitoolman server")
+        elif found in (None, ours):
+            self._after_loss()
+        else:
+            self._refuse(self._mismatch())
 
     def _mismatch(self) -> str:
         if self._keys is None:
@@ -196,6 +220,7 @@ class Link:
         )
 
     def _say_hello(self) -> None:
+        self._shaken = True
         self._challenge = secrets.token_bytes(16)
         session = self.welcome.session if self.welcome else ""
         self._put("hello", "", wire.encode(wire.Hello(self._challenge, session)))
@@ -265,6 +290,9 @@ class Link:
         if self._port is None:
             return
         self._disconnect()
+        self._after_loss()
+
+    def _after_loss(self) -> None:
         self._owner.on_down(self)
         if self._owner.has_work(self) and not self._closed:
             first, longest = self._timing.retry
@@ -296,6 +324,8 @@ class Link:
     def close(self) -> None:
         """Say goodbye and end. Again is fine."""
         self._closed = True
+        if self._looking is not None:
+            self._looking.cancel()
         if self.ready:
             self._put("bye", "", b"")
         self._disconnect(linger=500)

@@ -133,13 +133,13 @@ class LLMServer:
             LLMConfigError: The ledger or an address cannot be used.
         """
         self._loop = asyncio.get_running_loop()
-        self._lock = FileLock(self._ledger_path())
+        self._lock = FileLock(self.ledger_path)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pulse = Pulse(self._on_thaw, self.limits.freeze)
         self.manager = LLMProviderManager(self.config, may_send=self._may_send)
         self._publisher: Publisher | None = None
         full = self.table["audit"] == "full"
-        self.audit = Audit(self._ledger_path(), full=full, publish=self._publish)
+        self.audit = Audit(self.ledger_path, full=full, publish=self._publish)
         try:
             self._doors = Doors(self._context, self.guests, self._on_refusal)
             await self.audit.open(self.boot, {"audit": self.table["audit"]})
@@ -149,7 +149,9 @@ class LLMServer:
             raise
         self._tick()
 
-    def _ledger_path(self) -> Path:
+    @property
+    def ledger_path(self) -> Path:
+        """The file of the audit."""
         ledger = self.config.resolve_ledger()
         if ledger is not None and ledger.path is not None:
             return Path(ledger.path).expanduser()
