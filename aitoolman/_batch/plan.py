@@ -55,7 +55,7 @@ async def make_plan(
     whole: bool = True,
     **options: Any,
 ) -> Plan:
-    """The plan of a module over `data`, see `Module.plan`; with `whole` false, it counts nothing."""
+    """The plan of a module over `data`, see `Module.plan`; not `whole`: uncounted."""
     if missing not in typing.get_args(Missing):
         raise LLMApplicationError(f"missing is 'skip', 'error' or 'empty', not {missing!r}")
     request = _call_options(app, module_name, options)
