@@ -77,7 +77,7 @@ class Stepper:
     @property
     def ready(self) -> list[Node]:
         """The nodes that can be let go, in the order they came into the workflow."""
-        able = [node for node in self._held if node.job is not None or _can_start(node)]
+        able = [node for node, futures in self._held.items() if futures or _can_start(node)]
         return sorted(able, key=lambda node: node.number)
 
     async def step(self, node: Node) -> None:
@@ -164,4 +164,5 @@ class Stepper:
 
 
 def _can_start(node: Node) -> bool:
-    return bool(node.task.status.name == "WAITING" and node.asking and not node.missing)
+    waiting = node.task.status.name == "WAITING" and node.job is None
+    return bool(waiting and node.asking and not node.missing)

@@ -11,7 +11,10 @@ PROMPTS = {
     "module": {
         "ask": {"model": "fast", "template": {"user": "{{ text }}"}},
         "both": {"model": "fast", "template": {"user": "{{ a }} and {{ b }}"}},
-        "maybe": {"model": "fast", "template": {"user": "{{ a }}{% if b is defined %} {{ b }}{% endif %}"}},
+        "maybe": {
+            "model": "fast",
+            "template": {"user": "{{ a }}{% if b is defined %} {{ b }}{% endif %}"},
+        },
     }
 }
 

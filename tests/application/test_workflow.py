@@ -379,7 +379,9 @@ async def test_all_failures_are_told_with_their_causes():
     tasks = [does(lambda: [][0], name="index"), does(lambda: {}["k"], name="key")]
     for task in tasks:
         workflow.add_task(task, end)
-    with pytest.raises(TaskDependencyError, match=r"2 tasks failed: index \(.*key \(.*'k'") as caught:
+    with pytest.raises(
+        TaskDependencyError, match=r"2 tasks failed: index \(.*key \(.*'k'"
+    ) as caught:
         await workflow.wait_tasks(end)
     assert caught.value.failed_tasks == tasks
     assert isinstance(caught.value.__cause__, ExceptionGroup)

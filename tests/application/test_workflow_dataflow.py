@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitoolman import LLMDirectRequest, LLMModuleRequest, LLMTask, Message, Task, TaskDependencyError
+from aitoolman import (
+    LLMDirectRequest,
+    LLMModuleRequest,
+    LLMTask,
+    Message,
+    Task,
+    TaskDependencyError,
+)
 from aitoolman._application.dataflow import _of_code, _of_signature
 
 from .flows import does, flow, gives, sent
@@ -71,7 +78,11 @@ async def test_defaults_stay_where_nothing_fits():
 @pytest.mark.parametrize(
     ("function", "outputs", "message"),
     [
-        (lambda a, b: 0, [{"a": 1}], r"child \(.*after P0 \(.*no value for 'b'.*P0 \(.*the keys 'a'"),
+        (
+            lambda a, b: 0,
+            [{"a": 1}],
+            r"child \(.*after P0 \(.*no value for 'b'.*P0 \(.*the keys 'a'",
+        ),
         (lambda a, b: 0, [5], r"no value for 'a', 'b' \(P0 \(.*gives a int\)"),
         (lambda x: 0, [1, 2], r"child \(.*'x' could be the output of P0 \(.*and P1 \("),
         (lambda x: 0, [{"x": 1}, {"x": 2}], r"child \(.*'x' comes from both P0 \(.*and P1 \("),
