@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .jsonable import from_json, to_json
-from .snapshots import snapshot
+from .snapshots import as_text, snapshot
 from .steps import StepCall, StepRecord
 
 if TYPE_CHECKING:
@@ -179,9 +179,16 @@ def _record(step: dict[str, Any]) -> StepRecord:
 def _typed(record: T, types: Mapping[str, Any]) -> T:
     """`record`, or `TypeError` where a field is not what its table and picture expect."""
     for name, kind in types.items():
-        if not isinstance(getattr(record, name), kind):
-            raise TypeError(f"{name} is a {type(getattr(record, name)).__name__}")
+        value = getattr(record, name)
+        if not isinstance(value, kind) or not _items_fit(name, value):
+            raise TypeError(f"{name} is {as_text(value)[:50]}")
     return record
+
+
+def _items_fit(name: str, value: Any) -> bool:
+    return (
+        all(isinstance(item, _ITEM_TYPES[name]) for item in value) if name in _ITEM_TYPES else True
+    )
 
 
 _NUMBER = int | float | None
@@ -193,6 +200,7 @@ _STEP_TYPES: dict[str, Any] = {
     **dict.fromkeys(["inside", "next_task", "next_name", "error"], str | None),
     **dict.fromkeys(["started", "ended", "seconds"], _NUMBER),
 }
+_ITEM_TYPES: dict[str, type] = {"parents": str, "waits_for": str, "messages": dict}
 _CALL_TYPES: dict[str, Any] = {
     "messages": list,
     **dict.fromkeys(["prompt_tokens", "completion_tokens", "cost"], _NUMBER),
@@ -214,5 +222,5 @@ _SHOWN = 50
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else " ".join(str(value)[: 4 * _SHOWN].split())
+    text = "" if value is None else " ".join(as_text(value)[: 4 * _SHOWN].split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._datamodel import LLMApplicationError, Message
 from .dataflow import bind_inputs
-from .snapshots import snapshot
+from .snapshots import as_text, snapshot
 from .steps import facts_html, sent_text
 from .tasks import LLMTask
 
@@ -35,7 +35,7 @@ class Peek(NamedTuple):
     """Why it would fail before it starts."""
 
     def __str__(self) -> str:
-        return "\n".join(f"{name}: {value}" for name, value in self._facts().items())
+        return "\n".join(f"{name}: {as_text(value)}" for name, value in self._facts().items())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
@@ -67,7 +67,7 @@ def peek_at(workflow: LLMWorkflow, node: Node) -> Peek:
         inputs = bind_inputs(workflow, node)
         seen = seen._replace(input=snapshot(inputs))
         if node.given is not None:
-            return seen._replace(note=f"does not run: its output is {node.given.output!r}")
+            return seen._replace(note=f"does not run: its output is {as_text(node.given.output)}")
         if isinstance(task, LLMTask):
             return _with_request(seen, workflow, task, inputs)
     except (TypeError, LLMApplicationError) as exc:

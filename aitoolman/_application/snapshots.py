@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Unsaved", "duplicate", "is_whole", "snapshot", "unsaved"]
+__all__ = ["Unsaved", "as_text", "duplicate", "is_whole", "snapshot", "unsaved"]
 
 _PLAIN = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _SHARED = (FunctionType, MethodType, ModuleType, type)
@@ -32,6 +32,14 @@ def unsaved(value: Any) -> Unsaved:
     except Exception as exc:  # noqa: BLE001 - a repr may raise anything
         text = f"<repr failed: {type(exc).__name__}>"
     return Unsaved(f"{type(value).__module__}.{type(value).__qualname__}", text[:_TEXT_LIMIT])
+
+
+def as_text(value: Any) -> str:
+    """`str(value)`, or why there is none."""
+    try:
+        return str(value)
+    except Exception as exc:  # noqa: BLE001 - a value of the user's may raise anything
+        return f"<no text: {type(exc).__name__}>"
 
 
 def snapshot(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from .snapshots import snapshot
+from .snapshots import as_text, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,7 +105,7 @@ class StepRecord(_Fields):
         return f"StepRecord({self.number}, {self.task_name!r}, {self.status})"
 
     def __str__(self) -> str:
-        return "\n".join(f"{name}: {value}" for name, value in self._facts().items())
+        return "\n".join(f"{name}: {as_text(value)}" for name, value in self._facts().items())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
@@ -149,7 +149,7 @@ def facts_html(facts: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><th style='text-align:left;vertical-align:top'>{html.escape(name)}</th>"
         "<td style='text-align:left'><pre style='margin:0;white-space:pre-wrap'>"
-        f"{html.escape(str(value))}</pre></td></tr>"
+        f"{html.escape(as_text(value))}</pre></td></tr>"
         for name, value in facts.items()
     )
     return f"<table>{rows}</table>"
