@@ -136,8 +136,8 @@ class Batch:
             "attempts": state.attempts,
             "prompt_tokens": state.prompt_tokens,
             "completion_tokens": state.completion_tokens,
-            "cost": None if state.unpriced else state.spent,
-            "cost_saved": state.saved,
+            "cost": state.cost,
+            "cost_saved": state.cost_saved,
             "errors": self._errors(),
         }
 
@@ -178,15 +178,14 @@ class Batch:
 
     def _lines(self) -> list[tuple[str, str]]:
         state = self._state
-        cost = None if state.unpriced else state.spent
         tokens = f"{count(state.prompt_tokens)} in, {count(state.completion_tokens)} out"
-        saved = f"{state.from_ledger:,} answers, {money(state.saved)} saved"
+        saved = f"{state.from_ledger:,} answers, cost saved {money(state.cost_saved)}"
         return [
             ("answered", f"{state.good:,}"),
             ("failed", f"{state.failed:,}"),
             ("skipped", f"{state.skipped:,}"),
             ("asked now", f"{state.asked:,} answers, {state.attempts:,} attempts, {tokens}"),
-            ("cost now", money(cost)),
+            ("cost now", money(state.cost)),
             ("from ledger", saved),
             *[("error", f"{times:,} x {text[:200]}") for text, times in self._errors().items()],
         ]

@@ -219,7 +219,7 @@ class Runner:
             total=self._plan.source.length,
             failed=state.failed,
             tokens=state.prompt_tokens + state.completion_tokens,
-            cost=None if state.unpriced else state.spent,
+            cost=state.cost,
             attempts=state.attempts,
             limit=engine.window.limit if engine else None,
             active=engine.active if engine else 0,

@@ -169,9 +169,8 @@ def _as_frame(data: Any, variable: str | None) -> nw.DataFrame[Any] | None:
     native = nw.from_native(data, pass_through=True, allow_series=True)
     if isinstance(native, nw.LazyFrame):
         raise LLMApplicationError("a plan needs the rows themselves: call .collect() first")
-    if isinstance(native, nw.Series):
-        named = native if native.name else native.alias(variable or "value")
-        native = named.to_frame()
+    if isinstance(native, nw.Series):  # the one column fills the one variable
+        native = native.alias(variable or native.name or "value").to_frame()
     if not isinstance(native, nw.DataFrame):
         return None
     frozen: nw.DataFrame[Any] = nw.from_native(_frozen(native.to_native()), eager_only=True)

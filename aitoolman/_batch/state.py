@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .engine import RowResult
 
 __all__ = ["BatchState"]
@@ -32,6 +30,8 @@ class BatchState:
     """Of the models' work, summed over `asked`."""
     spent: float = 0.0
     saved: float = 0.0
+    unpriced_saved: int = 0
+    """Answers among those from the ledger whose cost is unknown."""
     unpriced: int = 0
     """Answers among `asked` whose cost is unknown."""
 
@@ -69,6 +69,7 @@ class BatchState:
         if result.from_ledger:
             self.from_ledger += 1
             self.saved += result.cost or 0.0
+            self.unpriced_saved += result.cost is None
         elif result.attempts or result.tokens is not None:
             self.asked += 1
             self.attempts += result.attempts
@@ -78,8 +79,12 @@ class BatchState:
             self.spent += result.cost or 0.0
             self.unpriced += result.cost is None
 
-    def positions(self, *, failed: bool) -> Iterator[int]:
-        """The rows that failed, or all settled ones."""
-        for position, result in enumerate(self.results):
-            if result is not None and (result.failed or not failed):
-                yield position
+    @property
+    def cost(self) -> float | None:
+        """Money for all that was asked now; None where some of it is unknown."""
+        return None if self.unpriced else self.spent
+
+    @property
+    def cost_saved(self) -> float | None:
+        """What the answers from the ledger cost when they were asked; None as for `cost`."""
+        return None if self.unpriced_saved else self.saved

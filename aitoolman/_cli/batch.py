@@ -31,6 +31,12 @@ __all__ = ["add_arguments", "run"]
 SOME_FAILED = 3
 INCOMPLETE = 4
 
+_PAIRS = [
+    ("--columns", "VARIABLE=COLUMN", "the column of a variable, if not its own name; repeatable"),
+    ("--constants", "VARIABLE=TEXT", "the same text in every row; repeatable"),
+    ("--processors", "NAME=MODULE:FUNCTION", "a post-processor of your own; repeatable"),
+]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -41,16 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--prompts", required=True, type=Path, help="prompt file")
     parser.add_argument("-m", "--module", required=True)
     parser.add_argument("--plan", action="store_true", help="only show what would be sent")
-    parser.add_argument(
-        "--columns", nargs="+", type=_pair, action="extend", default=[], metavar="VARIABLE=COLUMN"
-    )
-    parser.add_argument(
-        "--constants", nargs="+", type=_pair, action="extend", default=[], metavar="VARIABLE=TEXT"
-    )
-    parser.add_argument(
-        "--processors", nargs="+", type=_pair, action="extend", default=[],
-        metavar="NAME=MODULE:FUNCTION", help="post-processors of your own",
-    )  # fmt: skip
+    for name, value, text in _PAIRS:
+        parser.add_argument(name, type=_pair, action="append", default=[], metavar=value, help=text)
     parser.add_argument("--answer", metavar="NAME", help="column of the answers (the module)")
     parser.add_argument("--missing", choices=["skip", "error", "empty"], default="skip")
     parser.add_argument("--model", help="another model than the module's")
