@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .kinds import Kind, as_cell, as_record, declared_kind, declared_kinds, joined, kind_of
+from .kinds import (
+    Kind,
+    as_cell,
+    as_record,
+    declared_kind,
+    declared_kinds,
+    joined,
+    kind_of,
+    sound_text,
+)
 from .source import FrameSource
 
 if TYPE_CHECKING:
@@ -94,7 +103,7 @@ def result_columns(results: Sequence[RowResult | None]) -> list[Column]:
     """What became of each row; of the same types always."""
     values: dict[str, list[Any]] = {
         "status": [PENDING if r is None else r.status for r in results],
-        "error": [None if r is None else r.error for r in results],
+        "error": [None if r is None or r.error is None else sound_text(r.error) for r in results],
         "from_ledger": [None if r is None else r.from_ledger for r in results],
     }
     for name in ("tokens", "seconds", "cost", "attempts"):

@@ -14,7 +14,16 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-__all__ = ["Kind", "as_cell", "as_record", "declared_kind", "declared_kinds", "joined", "kind_of"]
+__all__ = [
+    "Kind",
+    "as_cell",
+    "as_record",
+    "declared_kind",
+    "declared_kinds",
+    "joined",
+    "kind_of",
+    "sound_text",
+]
 
 Kind = Literal["bool", "int", "float", "text", "object"]
 """What a column holds; ``object`` is anything nested: Python values in pandas and lists, JSON text
@@ -112,7 +121,7 @@ def _names(value: Any) -> list[str] | None:
 def as_record(data: Any) -> dict[str, Any] | None:
     """An answer with named parts as a dict of them; None for any other."""
     if isinstance(data, Mapping):
-        return {str(key): value for key, value in data.items()}
+        return {sound_text(str(key)): value for key, value in data.items()}
     names = None if data is None or isinstance(data, (str, type)) else _names(data)
     return None if names is None else {name: getattr(data, name) for name in names}
 
@@ -131,15 +140,24 @@ def as_cell(value: Any, kind: Kind, *, nested: bool) -> Any:
         return None
     if kind == "object":
         plain = to_plain(value)
-        return plain if nested else json.dumps(plain, ensure_ascii=False, default=str)
+        return plain if nested else _json(plain)
     own = kind_of(value)
-    if own == kind:
-        return value
+    if kind == "text":
+        return sound_text(_json(to_plain(value)) if own == "object" else str(value))
     if kind == "float" and own == "int":
         return float(value)
-    if kind == "text":
-        return str(value) if own != "object" else json.dumps(to_plain(value), default=str)
-    return None
+    return value if own == kind else None
+
+
+def _json(plain: Any) -> str:
+    return sound_text(json.dumps(plain, ensure_ascii=False, default=str))
+
+
+def sound_text(text: str) -> str:
+    """`text` without the half characters of a broken stream, which no column can hold."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode()
 
 
 def to_plain(value: Any) -> Any:

@@ -40,7 +40,16 @@ async def test_a_plan_counts_and_sends_nothing(make_app, fake_llm):
         lambda d: pl.Series("anything", d["text"]),
         lambda d: d["text"],
     ],
-    ids=["pandas", "polars", "arrow", "dicts", "series", "unnamed series", "polars series", "texts"],
+    ids=[
+        "pandas",
+        "polars",
+        "arrow",
+        "dicts",
+        "series",
+        "unnamed series",
+        "polars series",
+        "texts",
+    ],
 )
 async def test_rows_come_from_every_kind_of_data(make_app, make):
     """A lone column fills the one open variable."""
@@ -169,9 +178,7 @@ async def test_high_cost_comes_from_the_longest_answer_allowed(make_app):
     async with make_app(price=PRICE) as app:
         plan = await app["ask"].plan(["a", "b"], _options={"max_tokens": 100})
     assert plan.estimate.completion_tokens.high == 200
-    assert plan.estimate.cost.high == pytest.approx(
-        (plan.estimate.prompt_tokens + 400) / 1_000_000
-    )
+    assert plan.estimate.cost.high == pytest.approx((plan.estimate.prompt_tokens + 400) / 1_000_000)
 
 
 async def test_requests_a_minute_can_be_what_decides(make_app):
