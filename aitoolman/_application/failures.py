@@ -24,9 +24,8 @@ def raise_failures(targets: list[Node]) -> None:
     if all(node.succeeded for node in targets):
         return
     failed = failed_behind(targets)
-    lines = [f"{t.task_name} ({t.task_id}): {_cause(t.error)}" for t in failed]
     count = "1 task" if len(failed) == 1 else f"{len(failed)} tasks"
-    error = TaskDependencyError(f"{count} failed: " + "; ".join(lines), failed)
+    error = TaskDependencyError(f"{count} failed: {_reasons(failed)}", failed)
     causes = [task.error for task in failed if isinstance(task.error, Exception)]
     if len(causes) > 1:
         raise error from ExceptionGroup("the tasks' errors", causes)
@@ -53,6 +52,14 @@ def _inside(node: Node) -> list[Node]:
     error = node.task.error
     tasks = error.failed_tasks if isinstance(error, TaskDependencyError) else []
     return [task._node for task in tasks if task._node is not None]
+
+
+def _reasons(failed: list[Task]) -> str:
+    """Every task with its cause; a cause that several have is told once."""
+    names: dict[str, list[str]] = {}
+    for task in failed:
+        names.setdefault(_cause(task.error), []).append(f"{task.task_name} ({task.task_id})")
+    return "; ".join(f"{', '.join(tasks)}: {cause}" for cause, tasks in names.items())
 
 
 def _cause(error: BaseException | None) -> str:
