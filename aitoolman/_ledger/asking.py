@@ -141,8 +141,8 @@ class Asker:
         """Record an answer; returns when it is durable."""
         flight.recorded = True
         answer, key = None, asked.key
-        if asked.question is not None:
-            answer = self._store.answer(asked.question, asked.digest, flight, response)
+        if asked.question is not None and key is not None:
+            answer = self._store.answer(asked.question, asked.digest, key, flight, response)
         claim = self._claims.get(owner.token) if owner is not None else None
         flight.answer = await self._store.keep(flight, response, answer, key, claim)
         if flight.answer is not None and owner is not None:

@@ -70,15 +70,13 @@ class Below:
                 output_channel=flight.sink("t"),
                 reasoning_channel=flight.sink("r"),
             )
-        future = flight.inner.response
         try:
-            await asyncio.wait({future})
-        finally:
-            if not future.done():
-                future.cancel()
-        if future.cancelled():
+            return _checked(await flight.inner.response)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
             return bare_response(request, FinishReason.cancelled, "the client cancelled it")
-        return _checked(future.result())
 
     async def call_off(self, inner: LLMProviderRequest) -> None:
         """End a request: ask for it first, and insist where that does not help."""

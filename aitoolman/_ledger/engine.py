@@ -188,7 +188,7 @@ class LedgerEngine:
         key = asked.key if asked.shared else None
         flight = self._flights.get(key) if key is not None else None
         if flight is None:
-            flight = Flight(asked.request, self._abandon)
+            flight = Flight(key, asked.request, self._abandon, self._drop)
             if key is not None:
                 self._flights[key] = flight
             flight.task = self._spawn(self._fly(flight, asked))
@@ -219,15 +219,12 @@ class LedgerEngine:
 
     async def _fly(self, flight: Flight, asked: Asked) -> None:
         claim = self._mode == "read_write" and asked.shared and self._store.full
-        try:
-            await self._asker.fly(flight, asked, claim)
-        finally:
-            self._drop(flight)
+        await self._asker.fly(flight, asked, claim)
 
     def _drop(self, flight: Flight) -> None:
         """Let nobody board any more."""
-        for key in [key for key, known in self._flights.items() if known is flight]:
-            del self._flights[key]
+        if flight.key is not None and self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
 
     def _abandon(self, flight: Flight) -> None:
         """Nobody wants it any more: end the request, or never send it."""

@@ -79,11 +79,20 @@ class Flight:
     """One request for one fingerprint, with all who wait for it.
 
     Args:
+        key: The question; None where nobody else may board.
         request: Of the caller who started it.
-        on_empty: Called once when the last caller leaves before the end.
+        on_empty: Called when the last caller leaves before the end.
+        on_end: Called at the end, before anybody aboard hears of it.
     """
 
-    def __init__(self, request: LLMProviderRequest, on_empty: Callable[[Flight], None]) -> None:
+    def __init__(
+        self,
+        key: bytes | None,
+        request: LLMProviderRequest,
+        on_empty: Callable[[Flight], None],
+        on_end: Callable[[Flight], None],
+    ) -> None:
+        self.key = key
         self.request = request
         """Whose call the answer is recorded as: somebody aboard, or the last one to leave."""
         self.fragments: list[Fragment] = []
@@ -101,6 +110,7 @@ class Flight:
         self._response: LLMProviderResponse | None = None
         self._error: Exception | None = None
         self._on_empty = on_empty
+        self._on_end = on_end
         self._started = time.perf_counter()
 
     # For callers
@@ -168,12 +178,17 @@ class Flight:
 
     def land(self, response: LLMProviderResponse) -> None:
         """The end, for everyone aboard."""
-        self._response, self.landed = response, True
-        self._wake_all()
+        self._response = response
+        self._end()
 
     def crash(self, error: Exception) -> None:
         """The end, by an exception of the client below."""
-        self._error, self.landed = error, True
+        self._error = error
+        self._end()
+
+    def _end(self) -> None:
+        self.landed = True
+        self._on_end(self)
         self._wake_all()
 
     def _wake_all(self) -> None:

@@ -117,6 +117,7 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     connection = _sqlite(path, "mode=rw")
     _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
     return connection
 
 

@@ -119,7 +119,7 @@ class LedgerStore:
         try:
             return query(self._reader)
         except sqlite3.Error as exc:
-            self._told(exc)
+            self._failed(exc)
             return otherwise
 
     # Writing
@@ -194,13 +194,13 @@ class LedgerStore:
         try:
             return await self._writer.run(work)
         except Exception as exc:  # noqa: BLE001 - a full disk must not cost a paid answer
-            self._told(exc)
-            if response is not None:
-                response.notes.append(f"the ledger could not record this call: {exc}")
+            self._failed(exc, response)
             return None
 
-    def _told(self, exc: Exception) -> None:
-        """Log a failure: loudly when it is new."""
+    def _failed(self, exc: Exception, response: LLMProviderResponse | None = None) -> None:
+        """Log a failure, loudly when it is new, and note it for the caller."""
+        if response is not None:
+            response.notes.append(f"the ledger could not record this call: {exc}")
         text = f"{type(exc).__name__}: {exc}"
         level = logging.DEBUG if text in self._failures else logging.ERROR
         self._failures.add(text)
@@ -209,22 +209,30 @@ class LedgerStore:
     # What may be kept
 
     def answer(
-        self, question: Question, digest: str, flight: Flight, response: LLMProviderResponse
+        self,
+        question: Question,
+        digest: str,
+        key: bytes,
+        flight: Flight,
+        response: LLMProviderResponse,
     ) -> queries.NewAnswer | None:
         """An answer as it is to be kept, without secrets; None where only numbers are."""
         if not self.full or response.finish_reason == "cancelled":
             return None
-        clean, shown = self._clean, self._shown
-        return queries.NewAnswer(
-            question.key(digest),
-            records.is_reusable(response) and digest != UNRESOLVED,
-            question.request.model_name,
-            digest,
-            clean(question.encoded),
-            clean(records.encode_response(response)),
-            records.encode_fragments(shown(flight.fragments)),
-            question.media,
-        )
+        try:
+            return queries.NewAnswer(
+                key,
+                records.is_reusable(response) and digest != UNRESOLVED,
+                question.request.model_name,
+                digest,
+                self._clean(question.encoded),
+                self._clean(records.encode_response(response)),
+                records.encode_fragments(self._shown(flight.fragments)),
+                question.media,
+            )
+        except Exception as exc:  # noqa: BLE001 - a client of one's own may answer anything
+            self._failed(exc, response)
+            return None
 
     def _clean(self, blob: bytes) -> bytes:
         return self._redact(blob.decode()).encode()

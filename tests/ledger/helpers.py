@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,9 @@ def counts(path: Path) -> dict[str, int]:
             table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             for table in ("answers", "calls", "claims", "media")
         }
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for a state."""
+    while not condition():  # noqa: ASYNC110 - nothing announces it
+        await asyncio.sleep(0.001)

@@ -274,6 +274,24 @@ def test_forked_processes_write_to_the_same_file(path, run_script, tmp_path):
     assert Ledger(path).verify() == []
 
 
+async def test_an_answer_that_cannot_be_kept_reaches_its_caller(path, caplog):
+    """A client of one's own may put anything into its response."""
+
+    class Odd(Echo):
+        async def request(self, *args, **kwargs):
+            request = await super().request(*args, **kwargs)
+            request.response.add_done_callback(
+                lambda future: future.result().response_tool_calls.append("no tool call")
+            )
+            return request
+
+    async with LLMLedgerClient(Odd(), path) as client:
+        response = await ask(client)
+    assert response.response_text == "1: hi"
+    assert "could not record" in response.notes[0]
+    assert [r.status for r in Ledger(path).calls()] == ["stop"]
+
+
 async def test_a_caller_that_fails_to_end_its_message_still_has_its_answer(path):
     """A sink that raises at the end only."""
 

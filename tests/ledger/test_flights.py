@@ -11,7 +11,7 @@ import pytest
 from aitoolman import LLMLedgerClient, LLMScriptedClient, ScriptedReply
 from aitoolman._ledger.reader import Ledger
 
-from .helpers import Echo, Gated, Sink, ask, counts, start
+from .helpers import Echo, Gated, Sink, ask, counts, start, until
 
 
 async def test_callers_of_one_question_share_one_request(path, nothing_left):
@@ -116,8 +116,7 @@ async def test_a_new_caller_does_not_board_a_request_that_is_being_cancelled(pat
         first = await start(client)
         await inner.sent()
         first.response.cancel()
-        while client._engine._flights:
-            await asyncio.sleep(0)
+        await until(lambda: not client._engine._flights)
         second = await start(client)
         await inner.sent(2)
         inner.step("fine", 1)
@@ -248,8 +247,7 @@ async def test_callers_on_other_loops_share(path, nothing_left):
         thread = threading.Thread(target=other)
         thread.start()
         await inner.sent()
-        while len(client._engine._calls) < 2:
-            await asyncio.sleep(0.001)
+        await until(lambda: len(client._engine._calls) == 2)
         inner.step("x")
         inner.step(None)
         await mine.response
@@ -281,8 +279,7 @@ async def test_a_waiting_caller_can_leave(path, nothing_left):
         await start(first)
         await one.sent()
         waiting = await start(second)
-        while not second._engine._flights:
-            await asyncio.sleep(0)
+        await until(lambda: second._engine._flights)
         await second.cancel(waiting.request_id)
         assert (await waiting.response).finish_reason == "cancelled"
         assert not second._engine._flights
@@ -335,8 +332,7 @@ async def test_random_cancels_leave_nothing_over(path, seed, nothing_left):
 
         reasons = await asyncio.gather(*[one(n) for n in range(300)])
         engine = client._engine
-        while engine._calls:
-            await asyncio.sleep(0.001)
+        await until(lambda: not engine._calls)
         assert not engine._flights
         assert set(reasons) <= {"stop", "cancelled"}
         assert engine._tasks <= {engine._asker.heartbeat}
