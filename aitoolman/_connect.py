@@ -47,9 +47,7 @@ def connect(
 _SCHEMES = ("tcp://", "ipc://", "inproc://")
 
 
-def _remote(
-    endpoint: str, token: str | None, ledger: str | Mapping[str, Any] | None
-) -> LLMClient:
+def _remote(endpoint: str, token: str | None, ledger: str | Mapping[str, Any] | None) -> LLMClient:
     from .zmqclient import LLMZmqClient
 
     client = LLMZmqClient(endpoint, token)

@@ -79,7 +79,8 @@ class LLMZmqClient(HomedClient):
         Raises:
             LLMApiRequestError: There is no such model, or no server.
         """
-        return await self._ask(lambda engine: engine.describe(model_name))
+        description: ModelDescription = await self._ask(lambda engine: engine.describe(model_name))
+        return description
 
     async def preview(
         self,
@@ -95,9 +96,10 @@ class LLMZmqClient(HomedClient):
             LLMApiRequestError: There is no such model, or no server.
             LLMApplicationError: The request cannot be built.
         """
-        return await self._ask(
+        preview: RequestPreview = await self._ask(
             lambda engine: engine.preview(model_name, messages, tools, options, stream)
         )
+        return preview
 
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Record a business event in the server's audit; returns when it is written there.

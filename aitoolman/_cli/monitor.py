@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .._service.archive import AuditArchive
     from .._service.follower import AuditFollower, Gap
+    from .._service.security import TokenKeys
     from .._transport import wire
 
 __all__ = ["add_arguments", "run"]
@@ -40,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-a", "--auth", metavar="TOKEN", help="the server's token (default: $AITOOLMAN_TOKEN)"
     )
     parser.add_argument(
-        "--db-path", metavar="FILE", help="keep all of it, from the first row on, in this SQLite file"
+        "--db-path",
+        metavar="FILE",
+        help="keep all of it, from the first row on, in this SQLite file",
     )
     parser.add_argument(
         "--bind", action="store_true",
@@ -77,7 +80,7 @@ async def _follow(arguments: argparse.Namespace) -> None:
                 archive.close()
 
 
-def _keys(given: str | None) -> object:
+def _keys(given: str | None) -> TokenKeys | None:
     from .._service.security import check_token, token_keys
 
     token = given or os.environ.get("AITOOLMAN_TOKEN")
@@ -97,9 +100,7 @@ def _archive(path: str | None) -> AuditArchive | None:
     return AuditArchive(Path(path))
 
 
-async def _pass_on(
-    follower: AuditFollower, archive: AuditArchive | None, screen: _Lines
-) -> None:
+async def _pass_on(follower: AuditFollower, archive: AuditArchive | None, screen: _Lines) -> None:
     from .._service.follower import Gap
 
     if archive is not None:
@@ -157,8 +158,10 @@ class _Screen(_Lines):
     def lines(self, follower: AuditFollower) -> list[str]:
         """What the screen shows."""
         beat = follower.beat
-        state = "waiting for the server" if beat is None else (
-            f"{beat.running} running, {beat.queue} in line, row {beat.head}"
+        state = (
+            "waiting for the server"
+            if beat is None
+            else (f"{beat.running} running, {beat.queue} in line, row {beat.head}")
         )
         head = f"{follower.pub_endpoint}  {time.strftime('%H:%M:%S')}  {state}"
         cells = [list(self._figures.TITLES), *self._figures.table()]

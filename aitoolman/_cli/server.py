@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _file(given: str | None) -> Path:
     if given is not None:
         return Path(given)
-    return next((Path(name) for name in DEFAULT_FILES if Path(name).exists()), Path(DEFAULT_FILES[0]))
+    candidates = [Path(name) for name in DEFAULT_FILES]
+    return next((path for path in candidates if path.exists()), candidates[0])
 
 
 def _log(verbose: bool) -> None:

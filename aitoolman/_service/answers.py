@@ -15,9 +15,7 @@ MAX_KEPT_BYTES = 128_000_000
 class FinishedAnswers:
     """By session and request id, for a while and up to a size; the oldest are forgotten first."""
 
-    def __init__(
-        self, max_bytes: int = MAX_KEPT_BYTES, keep_seconds: float = KEEP_SECONDS
-    ) -> None:
+    def __init__(self, max_bytes: int = MAX_KEPT_BYTES, keep_seconds: float = KEEP_SECONDS) -> None:
         self._max_bytes = max_bytes
         self._keep_seconds = keep_seconds
         self._size = 0

@@ -7,7 +7,6 @@ of a server, ``request``, ``call`` (the answer), ``cancel``, ``cut`` (ended with
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import time
@@ -20,6 +19,7 @@ from .._ledger.writer import LedgerWriter
 from .._transport import wire
 
 if TYPE_CHECKING:
+    import asyncio
     import sqlite3
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -31,9 +31,7 @@ __all__ = ["Audit"]
 
 _log = logging.getLogger("aitoolman.service")
 _NAMES = CALL_COLUMNS.split(", ")
-_INSERT = (
-    f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
-)
+_INSERT = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
 _SELECT = f"SELECT seq, {CALL_COLUMNS} FROM calls WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
 _PAGE_BYTES = 8_000_000
 _NUMBERS = (
@@ -178,7 +176,8 @@ def _prepare(db: sqlite3.Connection) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _page(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[wire.Event], int]:
-    events, size = [], 0
+    events: list[wire.Event] = []
+    size = 0
     for row in db.execute(_SELECT, (after, limit)):
         size += sum(len(value) for value in row if isinstance(value, str))
         if events and size > _PAGE_BYTES:

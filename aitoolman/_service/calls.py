@@ -67,7 +67,7 @@ class Call:
         """How many of the pieces were sent."""
         self._at = {"r": 0, "t": 0}
         self._flush: asyncio.Handle | None = None
-        own = wired.source or wired.context_id or ""
+        own = (wired.source or wired.context_id or "").replace(WITHIN, " ")
         self.request = LLMProviderRequest(
             session.label,
             wired.context_id,
@@ -79,7 +79,9 @@ class Call:
             wired.stream,
             _Sink(self._take, "t") if wired.stream else None,
             _Sink(self._take, "r") if wired.stream else None,
-            call=wire.call_info(wired)._replace(source=f"{session.label}{WITHIN}{own.replace(WITHIN, " ")}"),
+            call=wire.call_info(wired)._replace(
+                source=f"{session.label}{WITHIN}{own.replace(WITHIN, ' ')}"
+            ),
         )
         self.own_source = wired.source
         self.audit_id = f"{session.label}/{id}"

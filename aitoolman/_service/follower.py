@@ -1,4 +1,4 @@
-"""Following a server's audit: what is published, in order, with the gaps fetched from the server."""
+"""Following a server's audit: what is published, in order, gaps fetched from the server."""
 
 from __future__ import annotations
 

@@ -255,9 +255,7 @@ class Link:
             self._refuse(f"{self.endpoint} answered, but not as an aitoolman server of this kind")
             return
         if not self._proven(welcome):
-            self._refuse(
-                f"what answers at {self.endpoint} does not know the token: {_WRONG_TOKEN}"
-            )
+            self._refuse(f"what answers at {self.endpoint} does not know the token: {_WRONG_TOKEN}")
             return
         same = self.welcome is None or self.welcome.boot == welcome.boot
         self.welcome, self.ready, self._failures = welcome, True, 0

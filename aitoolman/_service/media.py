@@ -6,12 +6,10 @@ import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._datamodel import MediaContent
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._datamodel import Message
+    from .._datamodel import MediaContent, Message
 
 __all__ = ["load_media"]
 

@@ -1,8 +1,8 @@
 """A ZeroMQ socket on an asyncio event loop, without a task or future per message.
 
 The descriptor of a ZeroMQ socket only tells that *something* changed, once: after every wake-up all
-that waits is read, and after every sending the socket is looked at again, as that may have swallowed
-a signal.
+that waits is read, and after every sending the socket is looked at again, as that may have
+swallowed a signal.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Port:
         self._on_message = on_message
         self._on_turn = on_turn
         self._loop = asyncio.get_running_loop()
-        self._fd = socket.getsockopt(zmq.FD)
+        self._fd = int(socket.getsockopt(zmq.FD))
         self._scheduled: asyncio.Handle | None = None
         self._watching = False
         self._poll: asyncio.TimerHandle | None = None

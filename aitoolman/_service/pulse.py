@@ -22,9 +22,7 @@ class Pulse:
         freeze: Seconds without a beat that count as frozen.
     """
 
-    def __init__(
-        self, on_thaw: Callable[[float], None], freeze: float = FREEZE_SECONDS
-    ) -> None:
+    def __init__(self, on_thaw: Callable[[float], None], freeze: float = FREEZE_SECONDS) -> None:
         self.epoch = 0
         """Counts the freezes."""
         self._on_thaw = on_thaw

@@ -28,7 +28,7 @@ from .remote_call import RemoteCall
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._datamodel import LLMProviderRequest, LLMProviderResponse, Message
+    from .._datamodel import LLMProviderRequest, Message
     from .security import TokenKeys
 
 __all__ = ["RemoteEngine"]
@@ -49,9 +49,7 @@ class RemoteEngine:
         timing: For tests.
     """
 
-    def __init__(
-        self, endpoints: Sequence[str], keys: TokenKeys | None, timing: Timing
-    ) -> None:
+    def __init__(self, endpoints: Sequence[str], keys: TokenKeys | None, timing: Timing) -> None:
         self._keys = keys
         self._timing = timing
         self._loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,25 @@ class RemoteCall:
     """
 
     __slots__ = (
-        "_arrived", "_draining", "_engine", "_future", "_texts", "_writer", "boot", "busy_since",
-        "cancelling", "ended", "have", "last_link", "link", "messages", "refusals", "request",
-        "since", "tied", "__weakref__",
+        "__weakref__",
+        "_arrived",
+        "_draining",
+        "_engine",
+        "_future",
+        "_texts",
+        "_writer",
+        "boot",
+        "busy_since",
+        "cancelling",
+        "ended",
+        "have",
+        "last_link",
+        "link",
+        "messages",
+        "refusals",
+        "request",
+        "since",
+        "tied",
     )  # fmt: skip
 
     def __init__(self, request: LLMProviderRequest, engine: RemoteEngine) -> None:
@@ -196,7 +213,5 @@ class RemoteCall:
 
 
 async def _finish_quietly(writer: ReplyWriter) -> None:
-    try:
+    with contextlib.suppress(Exception):  # it failed before, and that was told
         await writer.finish()
-    except Exception:  # noqa: BLE001, S110 - it failed before, and that was told
-        pass

@@ -85,9 +85,7 @@ class TokenKeys(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def token_keys(token: str) -> TokenKeys:
     """The keys of a token; takes some tenths of a second, once per token and process."""
-    raw = hashlib.scrypt(
-        token.encode(), salt=_SALT, n=2**15, r=8, p=1, maxmem=2**26, dklen=64
-    )
+    raw = hashlib.scrypt(token.encode(), salt=_SALT, n=2**15, r=8, p=1, maxmem=2**26, dklen=64)
     secret, proof_key = z85(raw[:32]), raw[32:]
     name = hashlib.sha256(b"name" + proof_key).hexdigest()[:8]
     return TokenKeys(_public(secret), secret, proof_key, name)

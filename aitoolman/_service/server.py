@@ -1,4 +1,4 @@
-"""The server: takes requests from clients, has the provider manager answer them, keeps the audit."""
+"""The server: takes requests, has the provider manager answer them, and keeps the audit."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ class LLMServer:
             verb = "connected to" if connect else "bound"
             problem = ConfigProblem(key, f"{endpoint} cannot be {verb}: {exc}")
             raise LLMConfigError([problem], self.config.file) from exc
-        bound = socket.getsockopt(zmq.LAST_ENDPOINT)
-        return endpoint if connect else bound.rstrip(b"\0").decode()
+        bound: Any = socket.getsockopt(zmq.LAST_ENDPOINT)
+        return endpoint if connect else bytes(bound).rstrip(b"\0").decode()
 
     async def close(self, drain: float | None = None) -> None:
         """Take no more, let what runs finish for a while, end the rest. Again is fine."""
@@ -194,7 +194,7 @@ class LLMServer:
             session.send("closing")
         end = self._loop.time() + (self.limits.drain if drain is None else drain)
         while self._running and self._loop.time() < end:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # noqa: ASYNC110 - at most a few seconds, once
         for call in self._running.values():
             call.cut = call.cut or "the server was stopped"
         await self.manager.close()
@@ -230,7 +230,7 @@ class LLMServer:
             self._dispatch(frames)
         except (ValueError, IndexError):
             self.junk += 1
-        except Exception:
+        except Exception:  # noqa: BLE001 - one message must not end the service
             _log.exception("a message could not be served")
 
     def _dispatch(self, frames: list[zmq.Frame]) -> None:
@@ -252,9 +252,7 @@ class LLMServer:
             return self.guests.by_name[DEFAULT_CLIENT]
         return self.guests.by_name[str(frame.get("User-Id"))]
 
-    def _on_known(
-        self, route: bytes, guest: Guest, header: wire.Header, body: memoryview
-    ) -> None:
+    def _on_known(self, route: bytes, guest: Guest, header: wire.Header, body: memoryview) -> None:
         session = self._routes.get(route)
         if session is None or session.guest is not guest:
             self._reply(route, "stale", header.id)
@@ -412,8 +410,8 @@ class LLMServer:
             body = wire.encode(wire.pack_response(response))
         try:
             await self.audit.answer(call, response, body)
-        except Exception as exc:
-            _log.error("an answer could not be written down: %s", exc)  # noqa: TRY400
+        except Exception as exc:  # noqa: BLE001 - a full disk must not cost a paid answer
+            _log.error("an answer could not be written down: %s", exc)
         finally:
             self._running.pop(request.request_id, None)
         self._deliver(call, body)
@@ -491,14 +489,17 @@ class LLMServer:
             raise LLMApiRequestError(_not_allowed(guest, model_name))
 
     async def _say(
-        self, session: Session, id: str, question: Callable[[], Any]  # noqa: A002
+        self,
+        session: Session,
+        id: str,
+        question: Callable[[], Any],  # noqa: A002
     ) -> None:
         try:
             body = wire.encode(await question())
         except LLMError as exc:
             kind = "application" if isinstance(exc, LLMApplicationError) else "request"
             session.send("refused", id, _refusal(self._veil.text(str(exc)), kind))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - the client is told, the log has it
             _log.exception("a question could not be answered")
             session.send("refused", id, _refusal(f"the server failed: {type(exc).__name__}"))
         else:
