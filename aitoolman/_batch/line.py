@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._application.processors import resolve_processor
 from .._datamodel import CallInfo, FinishReason, LLMProviderRequest
-from .answers import process_now, row_of_response
+from .answers import is_async, process_now, row_of_response
 from .prepare import CHUNK
 
 if TYPE_CHECKING:
@@ -66,11 +66,13 @@ class RowLine:
 
     async def next(self) -> PreparedRow | None:
         """The first in line; None at the end."""
-        while not self._ready and not self.exhausted:
+        while not self._ready:
+            if self.exhausted and not self._filling.locked():
+                return None
             async with self._filling:
                 if not self._ready and not self.exhausted:
                     await self._fill()
-        return self._ready.popleft() if self._ready else None
+        return self._ready.popleft()
 
     async def read_on(self, low: int) -> None:
         """Read the next rows where fewer than `low` stand in line and nobody reads."""
@@ -103,10 +105,12 @@ class RowLine:
         if not rows or self._caller.client.ledger_mode == "off":
             return rows
         calls = [row.call for row in rows if row.call is not None]
+        processor = resolve_processor(calls[0].request.post_processor, self._caller.processors)
+        if is_async(processor):  # such a one belongs to the calls on its own loop
+            return rows
         requests = [lookup_request(self._caller, call) for call in calls]
         found = await self._caller.client.lookup(requests)
         hits = [(r, f) for r, f in zip(rows, found, strict=True) if f is not None]
-        processor = resolve_processor(calls[0].request.post_processor, self._caller.processors)
         if processor is None or not hits:
             settled = _read(hits, None)
         else:  # a user's function may take its time
