@@ -101,7 +101,7 @@ class Engine:
         parent, child = self.node(task, added_by), self.node(next_task, added_by)
         if parent in child.parents:
             return
-        child.parents.append(parent)
+        child.parents[parent] = None
         if not parent.settled:
             parent.children.append(child)
             child.missing += 1

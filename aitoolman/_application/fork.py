@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -162,7 +162,7 @@ class _Twins:
         for name in ("added_by", "inside"):
             other = getattr(node, name)
             setattr(twin, name, self.nodes.get(other))
-        twin.parents = self._twins_of(node.parents)
+        twin.parents = dict.fromkeys(self._twins_of(node.parents))
         twin.children = self._twins_of(node.children)
         if node in self._again.nodes:
             self._rewind(node, twin)
@@ -171,7 +171,7 @@ class _Twins:
         open_parents = [p for p in node.parents if p in self.nodes and not self._stays_settled(p)]
         twin.missing = len(open_parents)
 
-    def _twins_of(self, nodes: list[Node]) -> list[Node]:
+    def _twins_of(self, nodes: Iterable[Node]) -> list[Node]:
         return [self.nodes[node] for node in nodes if node in self.nodes]
 
     def _rewind(self, node: Node, twin: Node) -> None:

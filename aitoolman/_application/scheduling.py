@@ -69,7 +69,7 @@ class Node:
         """The node whose code brought this one into the workflow, by adding or choosing it."""
         self.inside = added_by
         """The same, but what is chosen as next task stands beside the node that chose it."""
-        self.parents: list[Node] = []
+        self.parents: dict[Node, None] = {}
         self.children: list[Node] = []
         self.follower: Node | None = None
         """What its task chose to go on with."""
@@ -140,7 +140,7 @@ class Node:
 
     def forget_graph(self) -> None:
         """Let go of other nodes, so that nothing keeps tasks alive that nobody can reach."""
-        self.parents, self.children, self.predecessors = [], [], []
+        self.parents, self.children, self.predecessors = {}, [], []
         self.waiters, self.added_by, self.inside, self.before = [], None, None, None
 
 

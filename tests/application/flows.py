@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +46,14 @@ def sent(workflow: LLMWorkflow) -> list[str | None]:
     return [request.messages[-1].content for request in client.requests]
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for a state of something that tells nobody of its changes."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - a server's state has no event here
+            await asyncio.sleep(0.001)
+
+
 def chain(workflow: LLMWorkflow, *tasks: Task) -> None:
     """An edge from each task to the one after it."""
-    for one, other in zip(tasks, tasks[1:]):
+    for one, other in itertools.pairwise(tasks):
         workflow.add_task(one, other)

@@ -22,7 +22,7 @@ from aitoolman import (
 )
 from aitoolman._datamodel import ToolCall
 
-from .flows import chain, does, flow, gives, sent
+from .flows import chain, does, flow, gives, sent, until
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -100,7 +100,7 @@ async def test_choosing_a_task_that_has_run_fails_and_names_it():
     """A task runs once."""
     task = gives(1)
     task.next_task = task
-    with pytest.raises(TaskDependencyError, match="already started.*clone"):
+    with pytest.raises(TaskDependencyError, match=r"already started.*clone"):
         await flow().run(task)
 
 
@@ -523,8 +523,7 @@ async def test_cancelling_the_wait_ends_the_model_s_call():
 
     workflow = flow(answer)
     waiting = asyncio.create_task(workflow.run(Ask()))
-    while not sent(workflow):
-        await asyncio.sleep(0)
+    await until(lambda: sent(workflow))
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

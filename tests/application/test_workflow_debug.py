@@ -16,7 +16,7 @@ from aitoolman import (
     TaskStatus,
 )
 
-from .flows import chain, does, flow, gives, sent
+from .flows import chain, does, flow, gives, sent, until
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -215,8 +215,7 @@ async def test_a_cancelled_step_is_taken_back_and_can_be_done_again():
     run = workflow.debug(judge)
     await run.step()
     step = asyncio.create_task(run.step())
-    while not sent(workflow):
-        await asyncio.sleep(0)
+    await until(lambda: sent(workflow))
     step.cancel()
     with pytest.raises(asyncio.CancelledError):
         await step
@@ -241,8 +240,7 @@ async def test_an_interrupted_finish_pauses_the_run_where_it_was():
     workflow = flow(answer)
     run = workflow.debug(Tree({"depth": 1}))
     finishing = asyncio.create_task(run.finish())
-    while "root/1" not in sent(workflow) or len(run.history) < 1:
-        await asyncio.sleep(0)
+    await until(lambda: "root/1" in sent(workflow) and run.history)
     finishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await finishing

@@ -282,7 +282,7 @@ def test_a_hostile_file_is_a_value_error(text, tmp_path):
     """Whatever is wrong with it; the message names the file."""
     path = tmp_path / "evil.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match="evil.json"):
+    with pytest.raises(ValueError, match=r"evil\.json"):
         History.load(path)
 
 

@@ -1,4 +1,4 @@
-"""Workflows over real HTTP: what the vendor saw when they were cut, stepped, forked and repeated."""
+"""Workflows over real HTTP: what the vendor saw when they were cut, stepped and forked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from aitoolman import LLMModuleRequest, LLMTask, LLMWorkflow, Task, TaskDependencyError, connect
 
 from ..fake_llm import Gate, Reply
-from .flows import PROMPTS
+from .flows import PROMPTS, until
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -34,12 +34,6 @@ async def workflow(provider_config):
         yield LLMWorkflow(client, PROMPTS)
 
 
-async def _until(condition):
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 @pytest.mark.parametrize("way", ["timeout", "cancel"])
 async def test_cutting_a_wait_ends_its_requests_at_the_vendor(workflow, fake_llm, way):
     """Inside of nested waits too; nothing of them stays open."""
@@ -48,12 +42,12 @@ async def test_cutting_a_wait_ends_its_requests_at_the_vendor(workflow, fake_llm
     waiting = asyncio.create_task(
         workflow.wait_tasks(fan, timeout=0.5 if way == "timeout" else None)
     )
-    await _until(lambda: len(fake_llm.requests) == 3)
+    await until(lambda: len(fake_llm.requests) == 3)
     if way == "cancel":
         waiting.cancel()
     with pytest.raises((asyncio.CancelledError, asyncio.TimeoutError)):
         await waiting
-    await _until(lambda: all(seen.closed_early for seen in fake_llm.requests))
+    await until(lambda: all(seen.closed_early for seen in fake_llm.requests))
     assert {task.status.name for task in workflow.tasks} == {"FAILED"}
 
 
@@ -63,10 +57,10 @@ async def test_a_timeout_ends_the_requests_of_this_wait_alone(workflow, fake_llm
     fake_llm.script(lambda seen: Reply("late", gate=gate))
     other, mine = Ask("other"), Ask("mine")
     waiting = asyncio.create_task(workflow.wait_tasks(other))
-    await _until(lambda: len(fake_llm.requests) == 1)
+    await until(lambda: len(fake_llm.requests) == 1)
     with pytest.raises(asyncio.TimeoutError):
         await workflow.wait_tasks(mine, timeout=0.3)
-    await _until(lambda: any(seen.closed_early for seen in fake_llm.requests))
+    await until(lambda: any(seen.closed_early for seen in fake_llm.requests))
     gate.open()
     await waiting
     cut = {seen.last_text: seen.closed_early for seen in fake_llm.requests}
@@ -94,10 +88,10 @@ async def test_an_interrupted_step_ends_its_request_and_can_be_repeated(workflow
     fake_llm.script([Reply("never", gate=Gate()), "answer"])
     run = workflow.debug(Ask("hello"))
     step = asyncio.create_task(run.step())
-    await _until(lambda: fake_llm.requests)
+    await until(lambda: fake_llm.requests)
     step.cancel()
     await asyncio.wait([step])
-    await _until(lambda: fake_llm.requests[0].closed_early)
+    await until(lambda: fake_llm.requests[0].closed_early)
     assert (await run.step()).output == "answer"
     assert len(fake_llm.requests) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import NamedTuple
 
 from hypothesis import given, settings
@@ -49,10 +50,8 @@ class Actor(Task):
         if deed == "fail":
             raise ValueError("planned")
         if deed == "swallows":
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.001)
-            except asyncio.CancelledError:
-                pass
         if deed == "next":
             self.next_task = Actor("ok" if depth else "next", self.log, depth + 1)
         if deed.startswith("adds") and depth < 3:
