@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["AuditArchive"]
 
 _RESPONSE = tuple(
-    "client_id context_id request_id model_name stream start_time queue_time queue_length"
-    " time_to_first_token total_response_time response_text response_reasoning response_tool_calls"
-    " finish_reason error_text prompt_tokens completion_tokens response_message cached_tokens"
-    " reasoning_tokens total_tokens attempts cost from_ledger notes".split()  # noqa: SIM905 - reads better
+    ["client_id", "context_id", "request_id", "model_name", "stream", "start_time", "queue_time", "queue_length", "time_to_first_token", "total_response_time", "response_text", "response_reasoning", "response_tool_calls", "finish_reason", "error_text", "prompt_tokens", "completion_tokens", "response_message", "cached_tokens", "reasoning_tokens", "total_tokens", "attempts", "cost", "from_ledger", "notes"]
 )
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS audit (

@@ -194,7 +194,7 @@ class LLMServer:
             session.send("closing")
         end = self._loop.time() + (self.limits.drain if drain is None else drain)
         while self._running and self._loop.time() < end:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - at most a few seconds, once
+            await asyncio.sleep(0.02)
         for call in self._running.values():
             call.cut = call.cut or "the server was stopped"
         await self.manager.close()
@@ -492,7 +492,7 @@ class LLMServer:
         self,
         session: Session,
         id: str,
-        question: Callable[[], Any],  # noqa: A002
+        question: Callable[[], Any],
     ) -> None:
         try:
             body = wire.encode(await question())
