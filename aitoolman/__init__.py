@@ -110,6 +110,7 @@ if TYPE_CHECKING:
         ToolCall as ToolCall,
     )
     from ._ledger.client import LLMLedgerClient as LLMLedgerClient
+    from ._ledger.reader import Ledger as Ledger
     from ._notebook.collector import NotebookChannelCollector as NotebookChannelCollector
     from ._notebook.nested import enable_nested_loops as enable_nested_loops
     from ._provider.formats import (
@@ -185,6 +186,7 @@ _PUBLIC = {
         "ToolCall",
     ],
     "_ledger.client": ["LLMLedgerClient"],
+    "_ledger.reader": ["Ledger"],
     "_notebook.collector": ["NotebookChannelCollector"],
     "_notebook.nested": ["enable_nested_loops"],
     "_provider.formats": [

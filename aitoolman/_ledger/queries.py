@@ -109,8 +109,8 @@ def answers_in_turn(db: sqlite3.Connection, keys: Sequence[bytes]) -> list[int]:
     Where the calls were pruned away, answers count in their own order.
     """
     rows = db.execute(
-        f"SELECT answer FROM calls WHERE fingerprint IN ({_marks(keys)})"  # noqa: S608
-        " AND answer IN (SELECT id FROM answers) ORDER BY seq",
+        "SELECT answer FROM calls WHERE answer IN"  # noqa: S608
+        f" (SELECT id FROM answers WHERE fingerprint IN ({_marks(keys)})) ORDER BY seq",
         keys,
     ).fetchall() or db.execute(
         f"SELECT id FROM answers WHERE fingerprint IN ({_marks(keys)}) ORDER BY id",  # noqa: S608
@@ -143,15 +143,15 @@ def find_or_claim(
     if answer is not None:
         return answer
     now = time.time() if now is None else now
+    values = (key, *owner, now + LEASE_SECONDS)
+    if db.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?)", values).rowcount:
+        return "claimed"
     row = db.execute(
         "SELECT owner, pid, host, lease FROM claims WHERE fingerprint = ?", (key,)
     ).fetchone()
-    if row and row[0] != owner.token and row[3] > now and not _is_dead(row[1], row[2], owner):
+    if row[0] != owner.token and row[3] > now and not _is_dead(row[1], row[2], owner):
         return "busy"
-    db.execute(
-        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
-        (key, *owner, now + LEASE_SECONDS),
-    )
+    db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)", values)
     return "claimed"
 
 

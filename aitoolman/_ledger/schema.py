@@ -63,7 +63,7 @@ _MIGRATIONS = [
         queue_time REAL, time_to_first_token REAL, total_response_time REAL,
         event TEXT, fields TEXT
     );
-    CREATE INDEX calls_by_fingerprint ON calls (fingerprint);
+    CREATE INDEX calls_by_answer ON calls (answer) WHERE answer IS NOT NULL;
 
     -- Requests on their way: who sends, until when that is believed.
     CREATE TABLE claims (

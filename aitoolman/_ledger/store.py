@@ -35,6 +35,9 @@ T = TypeVar("T")
 _log = logging.getLogger("aitoolman.ledger")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
+MANY = 100
+"""So many different failures are told apart in the log."""
+
 
 class LedgerStore:
     """The file of one engine.
@@ -203,7 +206,8 @@ class LedgerStore:
             response.notes.append(f"the ledger could not record this call: {exc}")
         text = f"{type(exc).__name__}: {exc}"
         level = logging.DEBUG if text in self._failures else logging.ERROR
-        self._failures.add(text)
+        if len(self._failures) < MANY:
+            self._failures.add(text)
         _log.log(level, "the ledger %s failed, calls go on without it: %s", self.path, text)
 
     # What may be kept
