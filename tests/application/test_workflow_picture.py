@@ -151,3 +151,11 @@ def test_any_graph_can_be_laid_out(count, pairs):
         for other in spots[:i]:
             assert one.layer != other.layer or abs(one.across - other.across) > 0.999
     assert all(0 <= s.across <= layout.breadth and 0 <= s.layer < layout.layers for s in spots)
+
+
+def test_the_pictures_of_the_docs_are_up_to_date():
+    """They are what the library draws; ``python -m tests.pictures`` draws them anew."""
+    from ..pictures import FOLDER, drawn
+
+    committed = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("workflow-*")}
+    assert committed == drawn()
