@@ -1,8 +1,8 @@
 """Modules written into a prompt file, so that the file renders the same bytes.
 
-A new file gets what the modules lean on as well: defaults, templates, tools, aliases. In a file that
-exists only the tables of these modules are replaced or added; every other line stays as it is. What
-was written is read back and compared before the file is touched.
+A new file gets what the modules lean on as well: defaults, templates, tools, aliases. In a file
+that exists only the tables of these modules are replaced or added; every other line stays as it is.
+What was written is read back and compared before the file is touched.
 """
 
 from __future__ import annotations

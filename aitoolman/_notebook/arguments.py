@@ -40,14 +40,12 @@ def evaluate(shell: InteractiveShell, expression: str, what: str) -> Any:
     """
     try:
         return shell.ev(expression.strip())
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - the user's expression may raise anything
         kind = type(exc).__name__
         raise usage(f"{what}: {{{expression.strip()}}} fails: {kind}: {exc}") from None
 
 
-def parse_line(
-    shell: InteractiveShell, line: str, expressions: Collection[str] = ()
-) -> Line:
+def parse_line(shell: InteractiveShell, line: str, expressions: Collection[str] = ()) -> Line:
     """The words of a line, and its ``name=value`` and ``name={expression}`` pairs.
 
     An expression is taken whole, up to the brace that closes it, and keeps its Python type. Any

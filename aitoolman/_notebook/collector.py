@@ -1,4 +1,4 @@
-"""`NotebookChannelCollector`: several channels in one cell, live, and static when they have ended."""
+"""`NotebookChannelCollector`: several channels in one cell, live, and static in the end."""
 
 from __future__ import annotations
 

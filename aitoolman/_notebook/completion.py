@@ -43,7 +43,7 @@ class Completion:
         self._session = session
         self._shell = shell
 
-        @context_matcher()  # type: ignore[untyped-decorator]
+        @context_matcher()
         def aitoolman_matcher(context: CompletionContext) -> dict[str, Any]:
             return self._match(context)
 

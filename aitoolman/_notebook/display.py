@@ -57,10 +57,12 @@ class Formatters:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._before: dict[type, Any] = {}
+        self._muted: set[type] = set()
+        self._formatter: Any = shell.display_formatter
 
     def register(self) -> None:
         """Show our values in HTML from now on."""
-        html = self._shell.display_formatter.formatters["text/html"]
+        html = self._formatter.formatters["text/html"]
         for kind, page in _PAGES.items():
             self._before[kind] = html.type_printers.get(kind)
             html.for_type(kind, page)
@@ -68,7 +70,7 @@ class Formatters:
 
     def unregister(self) -> None:
         """Show them as before."""
-        html = self._shell.display_formatter.formatters["text/html"]
+        html = self._formatter.formatters["text/html"]
         for kind, before in self._before.items():
             html.type_printers.pop(kind, None)
             if before is not None:
@@ -79,12 +81,13 @@ class Formatters:
     def mute(self, value: Any) -> None:
         """Let the cell return `value` without displaying it again."""
         # This formatter is asked first, and whoever it knows is displayed no further.
-        self._shell.display_formatter.ipython_display_formatter.for_type(type(value), _nothing)
+        self._muted.add(type(value))
+        self._formatter.ipython_display_formatter.for_type(type(value), _nothing)
 
     def _unmute(self, *_: Any) -> None:
-        self._shell.display_formatter.ipython_display_formatter.type_printers.pop(
-            LLMModuleResult, None
-        )
+        while self._muted:
+            printers = self._formatter.ipython_display_formatter.type_printers
+            printers.pop(self._muted.pop(), None)
 
 
 def _nothing(value: Any) -> None:

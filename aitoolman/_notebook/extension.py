@@ -98,9 +98,9 @@ class Extension:
 
 def _button_works() -> bool:
     """From ipykernel 7 on, a click is heard while a cell awaits."""
-    import ipykernel
+    from ipykernel._version import version_info
 
-    return ipykernel.version_info >= (7,)
+    return tuple(version_info) >= (7,)
 
 
 def load(shell: InteractiveShell) -> None:

@@ -6,8 +6,8 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from .._ledger.reader import CallRecord, Ledger
-from .page import block, pairs, table, text
 from .arguments import usage
+from .page import block, pairs, table, text
 
 if TYPE_CHECKING:
     from .session import Session
@@ -36,10 +36,9 @@ class ComparisonPage:
         self.one, self.other = one, other
 
     def __repr__(self) -> str:
-        names = [f"call {r.row.seq}" for r in (self.one, self.other)]
-        lines = difflib.unified_diff(
-            _content(self.one), _content(self.other), *names, lineterm="", n=2
-        )
+        names = f"call {self.one.row.seq}", f"call {self.other.row.seq}"
+        left, right = _content(self.one), _content(self.other)
+        lines = difflib.unified_diff(left, right, *names, "", "", 2, "")
         return "\n".join(lines) or "equal"
 
     def _repr_html_(self) -> str:

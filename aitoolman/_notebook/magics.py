@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from .._application.app import LLMApplication
+    from .._application.module import Module
     from .extension import Extension
 
 __all__ = ["LLMMagics"]
@@ -27,6 +28,8 @@ __all__ = ["LLMMagics"]
 @magics_class
 class LLMMagics(Magics):
     """``%llm_config``, ``%%aitoolman``, ``%%llm_module`` and ``%llm_log``."""
+
+    shell: Any
 
     def __init__(self, extension: Extension) -> None:
         super().__init__(extension.shell)
@@ -215,7 +218,7 @@ class LLMMagics(Magics):
             return look_back(self._session, options)
 
 
-def body_variable(module: Any, given: dict[str, Any], wanted: str | None) -> str:
+def body_variable(module: Module, given: dict[str, Any], wanted: str | None) -> str:
     """The template variable that a cell's body fills.
 
     Raises:

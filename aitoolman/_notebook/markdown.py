@@ -18,8 +18,8 @@ MAX_REASONING = 20_000
 
 _FENCE = re.compile(r"^( {0,3})(`{3,}|~{3,})[^\n]*\n(.*?)(?:^ {0,3}\2[`~]* *$\n?|\Z)", re.M | re.S)
 _SPAN = re.compile(r"(?<![`\\])(`+)(?!`)([^\n]+?)(?<!`)\1(?!`)")
+_PRE = "margin:4px 0;padding:6px 8px;background:var(--jp-layout-color2,rgba(128,128,128,.1))"
 _MARKS = re.compile(r"[\\`*_{}\[\]()#+\-.!|~$:@]")
-_TABLE = re.compile(r"^\s*\|?[\s:|-]*-{3,}[\s:|-]*$", re.M)
 
 
 def safe_markdown(text: str) -> str:
@@ -49,7 +49,7 @@ def _pre(code: str) -> str:
     # Entities for Markdown's own signs too: some renderers look for them even in here.
     # A blank line would end the block in others, so line ends are written as entities as well.
     shown = html.escape(code.rstrip("\n"), quote=False).replace("\n", "&#10;")
-    return f"\n\n<pre><code>{_coded(shown)}</code></pre>\n\n"
+    return f'\n\n<pre style="{_PRE}"><code>{_coded(shown)}</code></pre>\n\n'
 
 
 def _coded(escaped: str) -> str:

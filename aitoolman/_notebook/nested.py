@@ -16,7 +16,7 @@ def enable_nested_loops() -> None:
 
     Raises:
         ModuleNotFoundError: Neither package is installed.
-        RuntimeError: Only nest-asyncio 1 is there, with an ipykernel on which it loses queued cells.
+        RuntimeError: Only nest-asyncio 1 is there, with an ipykernel where it loses queued cells.
     """
     if importlib.util.find_spec("nest_asyncio2") is not None:
         import nest_asyncio2

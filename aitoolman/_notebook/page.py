@@ -1,4 +1,4 @@
-"""Small pieces of HTML, safe for any text, that fit light and dark themes and need no style sheet."""
+"""Small pieces of HTML, safe for any text, that fit light and dark themes without a style sheet."""
 
 from __future__ import annotations
 

@@ -12,12 +12,11 @@ from .._transport.xml_filter import XmlTagToChannelFilter
 from .status import result_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from .._application.app import LLMApplication
     from .._datamodel import LLMModuleResult
     from .._transport.channel_base import Channel
-    from .._transport.collectors import ChannelCollector
 
 __all__ = ["Outputs", "run_shown"]
 

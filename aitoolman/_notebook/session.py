@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._ledger.client import LLMLedgerClient
     from .._transport.client import LLMClient
 
-__all__ = ["Session", "TOKEN_VARIABLE"]
+__all__ = ["TOKEN_VARIABLE", "Session"]
 
 TOKEN_VARIABLE = "AITOOLMAN_AUTH_TOKEN"  # noqa: S105 - a name
 """The environment variable with the token of a service."""

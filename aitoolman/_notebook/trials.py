@@ -166,12 +166,12 @@ async def try_module(
         progress.advance()
         return result
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(row)) for row in tables]
-    finally:
-        progress.close()
-    return _compared(extension.session, module, tables, [t.result() for t in tasks], label)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(row)) for row in tables]
+    trial = _compared(extension.session, module, tables, [t.result() for t in tasks], label)
+    if progress.replace(trial):
+        extension.displayed(trial)
+    return trial
 
 
 def _rows_of(rows: Any, module: Module, label: str | None) -> list[dict[str, Any]]:
@@ -242,7 +242,7 @@ def _compared(
 
 
 class Progress:
-    """A line that counts finished rows, and is gone when all are done."""
+    """A line that counts finished rows, and makes room for the trial when all are done."""
 
     def __init__(self, extension: Extension, name: str, count: int) -> None:
         self._text = f"{name}: {{}} of {count} rows"
@@ -260,5 +260,9 @@ class Progress:
         if self._handle is not None:
             self._handle.update({"text/plain": self._text.format(self._done)}, raw=True)
 
-    def close(self) -> None:
-        """Leave the last count."""
+    def replace(self, trial: Trial) -> bool:
+        """Show the finished trial in the line's place; False where there is no line."""
+        if self._handle is not None:
+            content = {"text/plain": repr(trial), "text/html": trial._repr_html_()}
+            self._handle.update(content, raw=True)
+        return self._handle is not None

@@ -61,7 +61,7 @@ def bundle(sections: Sequence[Section], status: str = "", error: str | None = No
         plain.append(error)
         rich.append(f"\n\n**{safe_markdown(' '.join(error.split()))}**")
     if status:
-        rich.append(f"\n\n<small>{html.escape(status)}</small>")
+        rich.append(f'\n\n<small style="opacity:.65">{html.escape(status)}</small>')
     return {
         "text/plain": "\n\n".join(plain) or status or "(no text)",
         "text/markdown": "".join(rich).strip("\n") or "(no text)",

@@ -162,9 +162,7 @@ class Kernel:
         elif kind in ("display_data", "update_display_data", "execute_result"):
             display_id = content.get("transient", {}).get("display_id")
             cell.outputs.append({"type": kind, "data": content["data"], "display_id": display_id})
-        elif kind == "comm_open":
-            cell.outputs.append({"type": kind, "content": content})
-        elif kind == "comm_msg":
+        elif kind == "comm_open" or kind == "comm_msg":
             cell.outputs.append({"type": kind, "content": content})
 
     # The Stop button
