@@ -202,3 +202,46 @@ async def test_the_examples_can_be_stepped_unchanged(tmp_path):
         statuses[(await run.step()).status] += 1
     assert statuses == {"WAITING": folders, "COMPLETED": 10 + 10 + folders}
     assert root.output_data["kinds"] == {"k": 10}
+
+
+@pytest.mark.model
+@pytest.mark.timeout(180)
+async def test_a_workflow_runs_on_the_embedded_model():
+    """A function, a model's step and a function after it, stepped and forked."""
+    prompts = {
+        "module": {
+            "describe": {
+                "model": "Fast-Model",
+                "template": {"user": "In one short sentence: what is {{ thing }}?"},
+                "options": {"max_tokens": 200, "temperature": 0},
+            }
+        }
+    }
+
+    class Pick(aitoolman.Task):
+        async def run(self, things):
+            return {"thing": things[0]}
+
+    class Describe(aitoolman.LLMTask):
+        def __init__(self):
+            super().__init__(aitoolman.LLMModuleRequest("describe", {}))
+
+    class Count(aitoolman.Task):
+        async def run(self, text):
+            return len(text.split())
+
+    async with aitoolman.connect("demo") as client:
+        workflow = LLMWorkflow(client, prompts)
+        pick, describe, count = Pick({"things": ["tea", "milk"]}), Describe(), Count()
+        workflow.add_task(pick, describe)
+        workflow.add_task(describe, count)
+        run = workflow.debug(count)
+        await run.until(Describe)
+        assert run.peek().messages[-1].content == "In one short sentence: what is tea?"
+        await run.finish()
+        assert count.output_data > 2
+        assert run.history[1].tokens > 10
+        fork = run.fork("Pick", output_data={"thing": "milk"})
+        await fork.finish()
+        assert "milk" in fork.history.of(describe).calls[0].messages[-1]["content"]
+        assert "✓ completed" in workflow.svg()
