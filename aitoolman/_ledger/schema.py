@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sqlite3
@@ -108,7 +109,9 @@ def _prepare_file(path: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if folder.name == ".aitoolman" and not (folder / ".gitignore").exists():
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # Only where there is none: closing it would drop the locks that SQLite holds in this process.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:

@@ -189,7 +189,9 @@ async def test_a_second_batch_over_the_same_rows_costs_nothing(make_app, fake_ll
     assert second.summary()["cost"] == 0
     assert all(row["from_ledger"] for row in second.frame)
     keep = ("ask", "status", "tokens", "cost", "attempts")
-    assert [[r[k] for k in keep] for r in first.frame] == [[r[k] for k in keep] for r in second.frame]
+    assert [[r[k] for k in keep] for r in first.frame] == [
+        [r[k] for k in keep] for r in second.frame
+    ]
 
 
 async def test_identical_rows_are_sent_once_even_at_the_same_time(make_app, fake_llm):
