@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditArchive"]
 
-_RESPONSE = tuple(
-    ["client_id", "context_id", "request_id", "model_name", "stream", "start_time", "queue_time", "queue_length", "time_to_first_token", "total_response_time", "response_text", "response_reasoning", "response_tool_calls", "finish_reason", "error_text", "prompt_tokens", "completion_tokens", "response_message", "cached_tokens", "reasoning_tokens", "total_tokens", "attempts", "cost", "from_ledger", "notes"]
-)
+_RESPONSE = (
+    "client_id", "context_id", "request_id", "model_name", "stream", "start_time", "queue_time",
+    "queue_length", "time_to_first_token", "total_response_time", "response_text",
+    "response_reasoning", "response_tool_calls", "finish_reason", "error_text", "prompt_tokens",
+    "completion_tokens", "response_message", "cached_tokens", "reasoning_tokens",
+    "total_tokens", "attempts", "cost", "from_ledger", "notes",
+)  # fmt: skip
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS audit (
     ledger TEXT NOT NULL, seq INTEGER NOT NULL, time REAL, kind TEXT, client TEXT, context TEXT,
