@@ -28,7 +28,8 @@ def connect(
             (``"tcp://host:5555"``, ``"ipc://path"``, several with commas between).
         token: The server's token; None is the environment variable ``AITOOLMAN_TOKEN``.
         ledger: A mode (``"off"``, ``"record"``, ``"read_write"``, ``"refresh"``, ``"replay"``) or a
-            whole table (``mode``, ``path``, ``retention``), in place of the configuration's own.
+            whole table (``mode``, by itself ``"read_write"``, ``path``, ``retention``, ``pace``),
+            in place of the configuration's own.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -64,7 +65,7 @@ def _with_ledger(config: Mapping[str, Any], ledger: str | Mapping[str, Any]) -> 
     from ._config import Config
 
     own = dict(config.get("ledger") or {})
-    table = own | {"mode": ledger} if isinstance(ledger, str) else dict(ledger)
+    table = own | {"mode": ledger} if isinstance(ledger, str) else {"mode": "read_write", **ledger}
     return Config({**config, "ledger": table}, getattr(config, "path", None))
 
 

@@ -31,6 +31,7 @@ TOKEN_MONITOR = False
 # The ledger: [ledger]
 LEDGER_MODE = "off"
 LEDGER_RETENTION = "full"
+LEDGER_PACE = 0.0
 LEDGER_PATH = ".aitoolman/ledger.db"
 
 # Modules: [module_default] and [module."name"]

@@ -156,6 +156,7 @@ LEDGER_KEYS: dict[str, Key] = {
     ),
     "path": Key(_name),
     "retention": Key(with_variables(one_of("full", "metadata")), defaults.LEDGER_RETENTION),
+    "pace": Key(number(0), defaults.LEDGER_PACE),
 }
 
 ALIAS = Key(with_variables(_alias))

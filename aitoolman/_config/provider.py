@@ -35,6 +35,7 @@ class LedgerConfig:
     mode: str = defaults.LEDGER_MODE
     path: str | None = None
     retention: str = defaults.LEDGER_RETENTION
+    pace: float = defaults.LEDGER_PACE
 
 
 class ProviderConfig:
@@ -144,7 +145,7 @@ class ProviderConfig:
         if self.ledger is None:
             return None
         ledger = LedgerConfig(**self._resolved(vars(self.ledger), LEDGER_KEYS, "ledger", environ))
-        path = ledger.path and str(self.folder / ledger.path)
+        path = ledger.path and str(self.folder / Path(ledger.path).expanduser())
         return replace(ledger, path=path)
 
     @property

@@ -170,8 +170,19 @@ class LLMLedgerClient(HomedClient):
         options: dict[str, Any] | None = None,
         stream: bool = False,
     ) -> RequestPreview:
-        """What the client below would send."""
-        return await self.client.preview(model_name, messages, tools, options, stream)
+        """What the client below would send; in a replay an estimate, where it cannot tell.
+
+        Raises:
+            LLMError: There is no such model, or the request cannot be built.
+        """
+        if self._off:
+            return await self.client.preview(model_name, messages, tools, options, stream)
+        self._ensure_home()
+        preview: RequestPreview | None = await self._at_home(
+            lambda engine: engine.preview(model_name, messages, tools, options, stream)
+        )
+        assert preview is not None
+        return preview
 
     def redact(self, text: str) -> str:
         """`text` without the secrets that the client below knows."""
@@ -208,7 +219,7 @@ def ledger_engine(
     Raises:
         LLMConfigError: The file cannot be used as a ledger.
     """
-    options = LedgerOptions.checked(config.mode, config.retention, 0.0, path)
+    options = LedgerOptions.checked(config.mode, config.retention, config.pace, path)
     return _engine(client, path, options, client_id)
 
 

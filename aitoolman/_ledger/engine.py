@@ -11,7 +11,8 @@ import copy
 import logging
 from typing import TYPE_CHECKING, Any
 
-from .._datamodel import FinishReason
+from .._datamodel import FinishReason, LLMError
+from .._transport.client import LLMClient
 from .asking import Asked, Asker
 from .below import Below, bare_response, failed_response
 from .bulk import find_all
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         ModelDescription,
         RequestPreview,
     )
-    from .._transport.client import LLMClient
     from .options import LedgerOptions
     from .store import LedgerStore
 
@@ -262,9 +262,15 @@ class LedgerEngine:
         return await self._models.describe(model_name)
 
     async def preview(self, *request: Any) -> RequestPreview:
-        """What the client below would send."""
+        """What the client below would send; in a replay an estimate, where it cannot tell."""
         await self._below.open()
-        return await self._below.client.preview(*request)
+        client = self._below.client
+        try:
+            return await client.preview(*request)
+        except LLMError:
+            if self._mode != "replay":
+                raise
+        return await LLMClient.preview(client, *request)
 
 
 def _within(context_id: str | None, outer: str) -> bool:

@@ -34,6 +34,7 @@ __all__ = [
 
 LEASE_SECONDS = 15.0
 """How long a claim on a request in flight holds without being renewed."""
+FORGET_SECONDS = 3600.0
 
 _ANSWER = "id, created, response, fragments"
 _MARKS = ", ".join("?" * (CALL_COLUMNS.count(",") + 1))
@@ -171,8 +172,10 @@ def _is_dead(pid: int, host: str, owner: Owner) -> bool:
 def renew_claims(
     db: sqlite3.Connection, claims: Iterable[tuple[bytes, Owner]], now: float | None = None
 ) -> None:
-    """Prolong claims that are still held."""
-    lease = (time.time() if now is None else now) + LEASE_SECONDS
+    """Prolong claims that are still held, and forget those of processes long gone."""
+    now = time.time() if now is None else now
+    lease = now + LEASE_SECONDS
+    db.execute("DELETE FROM claims WHERE lease < ?", (now - FORGET_SECONDS,))
     db.executemany(
         "UPDATE claims SET lease = ? WHERE fingerprint = ? AND owner = ?",
         [(lease, key, owner.token) for key, owner in claims],

@@ -50,16 +50,17 @@ class LLMLocalClient(HomedClient):
         self._ledger = self.config.resolve_ledger() if ledger else None
         if self._ledger is not None and self._ledger.mode == "off":
             self._ledger = None
+        self._ledger_file = self._find_ledger_file()
 
     def __repr__(self) -> str:
         return f"LLMLocalClient({', '.join(self.config.entries)})"
 
     def _open(self) -> Engine:
-        if self._ledger is not None:
+        if self._ledger is not None and self._ledger_file is not None:
             from .._ledger.client import ledger_engine
 
             below = LLMLocalClient(self._source, ledger=False)
-            return ledger_engine(below, self._ledger_file(), self._ledger, self.client_id)
+            return ledger_engine(below, self._ledger_file, self._ledger, self.client_id)
         from .._provider.manager import LLMProviderManager
 
         return LLMProviderManager(self.config)
@@ -67,23 +68,22 @@ class LLMLocalClient(HomedClient):
     @property
     def ledger_path(self) -> Path | None:
         """The file that records the calls; None without a ledger, and in a replay."""
-        if self._ledger is None or self._ledger.mode == "replay":
-            return None
-        return self._ledger_file()
+        return None if self.ledger_mode == "replay" else self._ledger_file
 
     @property
     def ledger_mode(self) -> str:
         """The mode in the table ``[ledger]``; ``off`` without one."""
         return "off" if self._ledger is None else self._ledger.mode
 
-    def _ledger_file(self) -> Path:
-        """Beside the configuration unless named; relative names start there, too."""
+    def _find_ledger_file(self) -> Path | None:
+        """Beside the configuration unless named; found once: the working folder may change."""
+        if self._ledger is None:
+            return None
+        if self._ledger.path is not None:
+            return Path(self._ledger.path).absolute()
         from .._ledger.schema import default_path
 
-        assert self._ledger is not None
-        if self._ledger.path is None:
-            return default_path(Path(self.config.file) if self.config.file else None)
-        return Path(self._ledger.path)
+        return default_path(Path(self.config.file) if self.config.file else None)
 
     def redact(self, text: str) -> str:
         """`text` without the keys, tokens and passwords that were used so far."""

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from aitoolman import LLMLedgerClient, LLMScriptedClient, ScriptedReply
+from aitoolman._ledger import engine as engine_module
 from aitoolman._ledger.reader import Ledger
 
 from .helpers import Echo, Gated, Sink, ask, counts, start, until
@@ -184,8 +185,9 @@ async def test_a_sink_that_raises_harms_only_its_caller(path):
         assert again.finish_reason == "error: application"
 
 
-async def test_a_sink_that_never_returns_holds_up_nobody(path, nothing_left):
-    """A slow caller has its own pace."""
+async def test_a_sink_that_never_returns_holds_up_nobody(path, nothing_left, monkeypatch):
+    """A slow caller has its own pace, and closing waits for it only so long."""
+    monkeypatch.setattr(engine_module, "CLOSE_SECONDS", 0.05)
 
     class Stuck(Sink):
         async def write(self, message):

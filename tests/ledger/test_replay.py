@@ -238,6 +238,8 @@ async def test_replay_describes_from_the_file(path, fake_llm, provider_config):
     async with connect(provider_config, ledger={"mode": "replay", "path": str(path)}) as client:
         assert await client.describe("default") == before
         assert (await ask(client, model="default")).response_text == "ok"
+        preview = await client.preview("default", [Message("user", "hi")])
+        assert preview.prompt_tokens > 0
 
 
 async def test_an_unknown_model_is_an_error_that_replays(path, provider_config):
@@ -343,3 +345,54 @@ async def test_the_local_client_records_and_reuses_by_its_configuration(
         assert await client.lookup([]) == []
         assert (await client.preview("fast", [Message("user", "x")])).url == fake_llm.openai_url
     assert len(fake_llm.requests) == 1
+
+
+async def test_the_row_names_who_answered(tmp_path, fake_llm, provider_config):
+    """An alias that is a list: the model that was asked for, and the entry that gave the answer."""
+    fake_llm.script(lambda seen: Reply(status=500) if seen.model == "down-1" else Reply("ok"))
+    down = {"url": fake_llm.openai_url, "model": "down-1"}
+    provider_config["api"]["down"] = down
+    provider_config["model_alias"]["list"] = ["down", "fast"]
+    table = {"path": str(tmp_path / "ledger.db")}
+    async with connect(provider_config, ledger=table) as client:
+        assert (await client.describe("list")).entries == ("down", "fast")
+        await ask(client, model="list")
+        assert (await ask(client, model="list")).model_name == "fast"
+        rows = LLMApplication(client, {}).log()
+    assert [(r.model, r.answered_by, r.from_ledger) for r in rows] == [
+        ("list", "fast", 0), ("list", "fast", 1)
+    ]  # fmt: skip
+    assert len(json.loads(rows[0].attempts)) == 2
+
+
+async def test_a_ledger_stays_where_it_was_though_the_program_moves(tmp_path, monkeypatch):
+    """A relative path counts from where the client was made."""
+    monkeypatch.chdir(tmp_path)
+    clients = [
+        LLMLedgerClient(Echo(), "ledger.db"),
+        LLMLedgerClient(Echo()),
+        LLMLocalClient({"ledger": {"mode": "record", "path": "x.db"}}),
+        LLMLocalClient({"ledger": {"mode": "record"}}),
+    ]
+    monkeypatch.chdir("/")
+    assert [c.ledger_path.relative_to(tmp_path).as_posix() for c in clients] == [
+        "ledger.db", ".aitoolman/ledger.db", "x.db", ".aitoolman/ledger.db"
+    ]  # fmt: skip
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+async def test_the_embedded_model_hits_before_and_after_a_restart(tmp_path):
+    """Its file is what counts, not the process or its port; a replay starts no process at all."""
+    table = {"mode": "read_write", "path": str(tmp_path / "ledger.db")}
+    options = {"max_tokens": 8, "temperature": 0}
+    found = []
+    for mode in ("read_write", "read_write", "replay"):
+        async with connect("demo", ledger=table | {"mode": mode}) as client:
+            for stream in (False, True):
+                found.append(
+                    await ask(client, "Hi", model="Fast-Model", stream=stream, options=options)
+                )
+    assert [r.from_ledger for r in found] == [False, True, True, True, True, True]
+    assert len({r.response_text for r in found}) == 1
+    assert found[0].finish_reason in ("stop", "length")
