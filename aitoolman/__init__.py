@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from . import postprocess as postprocess
     from . import zmqclient as zmqclient
     from ._application.app import LLMApplication as LLMApplication
+    from ._application.debug import DebugRun as DebugRun
+    from ._application.history import WorkflowHistory as WorkflowHistory
+    from ._application.steps import StepRecord as StepRecord
     from ._application.tasks import LLMTask as LLMTask
     from ._application.tasks import Task as Task
     from ._application.tasks import TaskStatus as TaskStatus
@@ -151,6 +154,9 @@ _PUBLIC = {
     "_batch.plan": ["Plan"],
     "_batch.result": ["Batch"],
     "_application.app": ["LLMApplication"],
+    "_application.debug": ["DebugRun"],
+    "_application.history": ["WorkflowHistory"],
+    "_application.steps": ["StepRecord"],
     "_application.tasks": ["LLMTask", "Task", "TaskStatus"],
     "_application.workflow": ["LLMWorkflow"],
     "_config": ["load_config", "load_config_str"],

@@ -10,7 +10,7 @@ from .._datamodel import LLMWorkflowError, did_you_mean
 from .._sync import Sync
 from .failures import raise_failures
 from .peek import Peek, peek_at
-from .recorder import WorkflowHistory
+from .recorder import RunningHistory
 from .scheduling import Node, Wait
 from .stepper import Stepper
 from .tasks import Task
@@ -65,7 +65,7 @@ class DebugRun:
         Raises:
             LLMWorkflowError: There is no task, or no history to step by.
         """
-        if not isinstance(workflow.history, WorkflowHistory):
+        if not isinstance(workflow.history, RunningHistory):
             raise LLMWorkflowError("stepping needs the record: LLMWorkflow(..., history=True)")
         if not tasks:
             raise LLMWorkflowError("give debug() the tasks that run() or wait_tasks() would get")
@@ -75,9 +75,9 @@ class DebugRun:
     # Looking
 
     @property
-    def history(self) -> WorkflowHistory:
+    def history(self) -> RunningHistory:
         """Every step that ended, in order; its table also shows what waits."""
-        assert isinstance(self.workflow.history, WorkflowHistory)
+        assert isinstance(self.workflow.history, RunningHistory)
         return self.workflow.history
 
     @property

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .jsonable import from_json, to_json
 from .snapshots import as_text, snapshot
 from .steps import StepCall, StepRecord
+from .tables import table_html, table_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .tasks import Task
 
-__all__ = ["History"]
+__all__ = ["WorkflowHistory"]
 
 FORMAT_VERSION = 1
 T = TypeVar("T", StepCall, StepRecord)
 
 
-class History(Sequence[StepRecord]):
+class WorkflowHistory(Sequence[StepRecord]):
     """Steps in the order they ended; shows itself as a table."""
 
     def __init__(self, records: Iterable[StepRecord] = ()) -> None:
@@ -36,10 +36,10 @@ class History(Sequence[StepRecord]):
     @overload
     def __getitem__(self, index: int) -> StepRecord: ...
     @overload
-    def __getitem__(self, index: slice) -> History: ...
-    def __getitem__(self, index: int | slice) -> StepRecord | History:
+    def __getitem__(self, index: slice) -> WorkflowHistory: ...
+    def __getitem__(self, index: int | slice) -> StepRecord | WorkflowHistory:
         if isinstance(index, slice):
-            return History(self._records[index])
+            return WorkflowHistory(self._records[index])
         return self._records[index]
 
     def __iter__(self) -> Iterator[StepRecord]:
@@ -70,29 +70,14 @@ class History(Sequence[StepRecord]):
         return pd.DataFrame(self.dicts(), columns=[*StepRecord._fields, "tokens", "cost"])
 
     def __repr__(self) -> str:
-        cells = self._cells()
-        if not cells:
-            return "no steps"
-        rows = [list(_COLUMNS), *cells]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-        return "\n".join(
-            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        return table_text(self.with_running())
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._cells()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return table_html(self.with_running())
 
     def with_running(self) -> list[StepRecord]:
         """The steps that ended, and after them those that run, as they are now."""
         return list(self._records)
-
-    def _cells(self) -> list[list[str]]:
-        return [[_cell(show(r)) for show in _COLUMNS.values()] for r in self.with_running()]
 
     def svg(self) -> str:
         """The graph of these steps as an SVG picture."""
@@ -205,22 +190,3 @@ _CALL_TYPES: dict[str, Any] = {
     "messages": list,
     **dict.fromkeys(["prompt_tokens", "completion_tokens", "cost"], _NUMBER),
 }
-
-
-_COLUMNS: dict[str, Callable[[StepRecord], Any]] = {
-    "step": lambda r: r.number,
-    "task": lambda r: r.task_name,
-    "status": lambda r: r.status,
-    "seconds": lambda r: None if r.seconds is None else f"{r.seconds:.2f}",
-    "tokens": lambda r: r.tokens,
-    "cost": lambda r: None if r.cost is None else f"{r.cost:.6f}",
-    "input": lambda r: r.input,
-    "output": lambda r: r.output if r.error is None else r.error,
-    "next": lambda r: r.next_name,
-}
-_SHOWN = 50
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else " ".join(as_text(value)[: 4 * _SHOWN].split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

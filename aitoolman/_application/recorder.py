@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .history import History
+from .history import WorkflowHistory
 from .snapshots import snapshot
 from .steps import StepCall, StepRecord
 from .tasks import TaskStatus
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .tasks import Task
 
-__all__ = ["WorkflowHistory"]
+__all__ = ["RunningHistory"]
 
 
 class _Open(NamedTuple):
@@ -30,7 +30,7 @@ class _Open(NamedTuple):
     calls: list[StepCall]
 
 
-class WorkflowHistory(History):
+class RunningHistory(WorkflowHistory):
     """Hears of everything that happens in a workflow, and writes a step down when it ends.
 
     As a sequence it holds what has ended; its table also shows what runs.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .app import LLMApplication
 from .engine import Engine
 from .failures import raise_failures
-from .history import History
+from .history import WorkflowHistory
 from .samples import SampleNumbers
 from .scheduling import running_node
 
@@ -66,13 +66,13 @@ class LLMWorkflow(LLMApplication):
 
     def _start_over(self, history: bool, shared: Iterable[StepRecord] = ()) -> None:
         """An engine without tasks, and a history that begins with the steps of `shared`."""
-        from .recorder import WorkflowHistory
+        from .recorder import RunningHistory
 
         self._engine = Engine(self, self.max_parallel_tasks, history)
         self._samples = SampleNumbers()
-        self.history: History = WorkflowHistory(shared) if history else History()
+        self.history: WorkflowHistory = RunningHistory(shared) if history else WorkflowHistory()
         """Every step that ended, in order; empty where it was switched off."""
-        if isinstance(self.history, WorkflowHistory):
+        if isinstance(self.history, RunningHistory):
             self._engine.observers.append(self.history)
 
     # Building

@@ -22,7 +22,7 @@ from aitoolman import (
     Task,
     TaskDependencyError,
 )
-from aitoolman._application.history import History
+from aitoolman._application.history import WorkflowHistory
 from aitoolman._application.jsonable import from_json, to_json
 from aitoolman._application.snapshots import Unsaved, duplicate, snapshot
 from aitoolman._application.steps import StepRecord
@@ -130,7 +130,7 @@ async def test_tables_and_frames():
     assert isinstance(frame, pd.DataFrame)
     assert list(frame["task_name"]) == ["first", "LLMTask", "last"]
     assert frame["tokens"][1] == 5
-    assert repr(History()) == "no steps"
+    assert repr(WorkflowHistory()) == "no steps"
     assert repr(history).splitlines()[0].split()[:3] == ["step", "task", "status"]
     assert len(history[1:]) == 2
 
@@ -142,7 +142,7 @@ async def test_a_saved_history_reads_the_same(tmp_path):
     """All fields come back, and saving again gives the same bytes."""
     history = (await recorded()).history
     history.save(tmp_path / "run.json")
-    loaded = History.load(tmp_path / "run.json")
+    loaded = WorkflowHistory.load(tmp_path / "run.json")
     assert list(loaded) == list(history)
     assert [type(record) for record in loaded] == [StepRecord] * 3
     assert loaded[2].output == (1, {2})
@@ -166,7 +166,7 @@ async def test_what_json_has_no_word_for_is_marked():
     values = [Colour.RED, datetime.date(2025, 1, 2), Point(1, threading.Lock()), 3 + 4j]
     workflow = flow()
     await workflow.run(gives(values))
-    loaded = History.from_json(workflow.history.to_json())[0].output
+    loaded = WorkflowHistory.from_json(workflow.history.to_json())[0].output
     assert loaded[0].text == repr(Colour.RED)
     assert loaded[1] == Unsaved("datetime.date", "datetime.date(2025, 1, 2)")
     assert loaded[2]["x"] == 1
@@ -283,7 +283,7 @@ def test_a_hostile_file_is_a_value_error(text, tmp_path):
     path = tmp_path / "evil.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"evil\.json"):
-        History.load(path)
+        WorkflowHistory.load(path)
 
 
 async def _saved():
@@ -312,11 +312,14 @@ def test_a_broken_step_is_refused_or_can_be_shown(data):
     )
     target[data.draw(st.sampled_from(sorted(target)))] = data.draw(broken)
     try:
-        history = History.from_json(json.dumps(content))
+        history = WorkflowHistory.from_json(json.dumps(content))
     except ValueError:
         return
-    for show in (repr, str, History._repr_html_, History.svg, History.mermaid, History.dicts):
-        assert show(history)
+    assert history.svg()
+    assert history.mermaid()
+    assert history._repr_html_()
+    assert repr(history)
+    assert history.dicts()
     for record in history:
         assert str(record)
         assert record._repr_html_()
@@ -384,3 +387,19 @@ async def test_without_a_history_finished_tasks_still_have_their_place():
         with pytest.raises(TaskDependencyError) as caught:
             await workflow.wait_tasks(after)
         assert caught.value.failed_tasks == [bad]
+
+
+def test_the_table_of_a_long_record_is_short():
+    """The last hundred steps, and how many came before."""
+    import asyncio
+
+    async def many():
+        workflow = flow()
+        await workflow.wait_tasks(*(gives(i) for i in range(250)))
+        return workflow.history
+
+    history = asyncio.run(many())
+    lines = repr(history).splitlines()
+    assert lines[0] == "the last 100 steps, after 150 earlier ones:"
+    assert len(lines) == 102
+    assert history._repr_html_().count("<tr>") == 101

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aitoolman import TaskDependencyError
 from aitoolman._application.graph import graph_of, graph_of_steps
-from aitoolman._application.history import History
+from aitoolman._application.history import WorkflowHistory
 from aitoolman._application.layout import arrange
 
 from .flows import chain, does, flow, gives
@@ -108,7 +108,7 @@ async def test_a_record_draws_the_same_graph_as_the_workflow():
     """So does one that was loaded from a file."""
     workflow = flow()
     await workflow.run(Tree({"depth": 2}))
-    loaded = History.from_json(workflow.history.to_json())
+    loaded = WorkflowHistory.from_json(workflow.history.to_json())
     live, read = graph_of(workflow), graph_of_steps(loaded)
     assert sorted(live.edges) == sorted(read.edges)
     assert {p.id: (p.name, p.tokens) for p in live.places} == {
@@ -133,7 +133,7 @@ def test_an_empty_workflow_has_a_picture():
     """Before the first task."""
     ET.fromstring(flow().svg())
     assert flow().mermaid() == "flowchart TD\n"
-    ET.fromstring(History().svg())
+    ET.fromstring(WorkflowHistory().svg())
 
 
 @given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=60))
