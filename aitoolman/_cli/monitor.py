@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import sys
 import time
 from collections import deque
@@ -167,7 +168,7 @@ class _Screen(_Lines):
         cells = [list(self._figures.TITLES), *self._figures.table()]
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-        width = os.get_terminal_size().columns if sys.stdout.isatty() else 200
+        width = shutil.get_terminal_size((120, 24)).columns
         return [line[:width] for line in [head, "", *table, "", *self._last]]
 
 
