@@ -154,4 +154,3 @@ def test_ctrl_c_of_the_command_leaves_a_part_and_the_next_one_goes_on(tmp_path):
         assert process.returncode == 0
     assert_whole(tmp_path / "out.csv", 400)
     assert not (tmp_path / "out.partial.csv").exists()
-

@@ -11,7 +11,15 @@ from jupyter_client.manager import AsyncKernelManager
 
 from ..fake_process import FakeLLMProcess
 from .killing import (
-    WINDOW, assert_whole, environment, kill, random_rows, repeated, run_on, start, write_project,
+    WINDOW,
+    assert_whole,
+    environment,
+    kill,
+    random_rows,
+    repeated,
+    run_on,
+    start,
+    write_project,
 )  # fmt: skip
 
 KILLS = [pytest.param(3, id="3"), pytest.param(20, id="20", marks=pytest.mark.long)]

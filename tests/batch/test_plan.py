@@ -63,7 +63,7 @@ async def test_rows_come_from_every_kind_of_data(make_app, make):
 async def test_data_that_nothing_reads_is_an_error_that_says_what_is_read(make_app, data):
     """A dict of columns is named with its cure."""
     async with make_app() as app:
-        with pytest.raises(LLMApplicationError, match="dataframe|rows are dicts"):
+        with pytest.raises(LLMApplicationError, match=r"dataframe|rows are dicts"):
             await app["two"].plan(data)
 
 

@@ -290,7 +290,7 @@ def test_the_synchronous_twins_do_the_same(fake_llm):
 
 
 async def test_any_client_can_run_a_batch(tmp_path):
-    """A scripted one has no limits and no prices; a ledger is put around it, and it is not closed."""
+    """A scripted one has no limits and no prices; it gets a ledger, and is not closed."""
     client = aitoolman.LLMScriptedClient(lambda request: request.messages[-1].content.upper())
     app = aitoolman.LLMApplication(
         client, {"module": {"m": {"model": "x", "template": {"user": "{{ t }}"}}}}
