@@ -164,7 +164,8 @@ class LedgerEngine:
         return await self._travel(passenger, asked)
 
     async def _asked(self, request: LLMProviderRequest) -> Asked:
-        digest = await self._models.digest(request.model_name)
+        name = request.model_name
+        digest = self._models.known_digest(name) or await self._models.digest(name)
         question = await question_of(request)
         key = None if question is None else question.key(digest)
         shared = self._mode in ("read_write", "refresh") and not request.call.fresh

@@ -49,11 +49,12 @@ class Models:
                 return known
         return await self._below.describe(model_name)
 
+    def known_digest(self, model_name: str) -> str | None:
+        """`digest`, where it was asked before."""
+        return self._digests.get(model_name)
+
     async def digest(self, model_name: str) -> str:
         """What a key depends on; `UNRESOLVED` for a name that stands for nothing."""
-        known = self._digests.get(model_name)
-        if known is not None:
-            return known
         async with self._asking:
             return self._digests.get(model_name) or await self._ask(model_name)
 

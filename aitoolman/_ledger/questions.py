@@ -44,7 +44,7 @@ async def read_question(request: LLMProviderRequest) -> Question:
     Raises:
         Exception: As for `Question`.
     """
-    if any(message.media_content is not None for message in request.messages):
+    if _has_media(request):
         return await asyncio.to_thread(Question, request)
     return Question(request)
 
@@ -55,7 +55,11 @@ async def question_of(request: LLMProviderRequest) -> Question | None:
     The client below will say what is wrong with such a request, so nothing is raised here.
     """
     try:
-        return await read_question(request)
+        return await read_question(request) if _has_media(request) else Question(request)
     except Exception as exc:  # noqa: BLE001 - a message may hold anything
         _log.debug("request %s has no fingerprint: %s", request.request_id, exc)
         return None
+
+
+def _has_media(request: LLMProviderRequest) -> bool:
+    return any(message.media_content is not None for message in request.messages)

@@ -130,19 +130,20 @@ def decode_response(blob: bytes, request: LLMProviderRequest) -> LLMProviderResp
         ValueError: The bytes are no kept response.
     """
     stored = _from_json(blob, _response_decoder)
-    response = LLMProviderResponse(
+    message = stored.response_message
+    fields = msgspec.structs.asdict(stored) | {
+        "stream": request.stream,
+        "response_tool_calls": [ToolCall(**call) for call in stored.response_tool_calls],
+        "attempts": [Attempt(**attempt) for attempt in stored.attempts],
+        "response_message": None if message is None else _message(message),
+    }
+    return LLMProviderResponse(
         client_id=request.client_id,
         context_id=request.context_id,
         request_id=request.request_id,
         from_ledger=True,
-        **{name: getattr(stored, name) for name in _PLAIN},
+        **fields,
     )
-    response.stream = request.stream
-    response.response_tool_calls = [ToolCall(**call) for call in stored.response_tool_calls]
-    response.attempts = [Attempt(**attempt) for attempt in stored.attempts]
-    if stored.response_message is not None:
-        response.response_message = _message(stored.response_message)
-    return response
 
 
 def _message(values: dict[str, Any]) -> Message:

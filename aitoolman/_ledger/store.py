@@ -158,9 +158,9 @@ class LedgerStore:
         await self._written(lambda db: queries.add_calls(db, [self._redacted_row(row)]))
 
     async def record_all(self, rows: list[tuple[Any, ...]]) -> None:
-        """Record many rows in one transaction; returns when they are durable."""
-        if rows:
-            shown = [self._row(row) for row in rows]
+        """Record many calls that were found in the file; returns when all of them are durable."""
+        shown = rows if self.full else [records.without_words(row) for row in rows]
+        if shown:
             await self._written(lambda db: queries.add_calls(db, shown))
 
     def post(
