@@ -7,7 +7,6 @@ a `Flight`, the one request to the client below that all callers of the same que
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -143,14 +142,12 @@ class LedgerEngine:
         self, passenger: Passenger, response: LLMProviderResponse, error: Exception | None
     ) -> None:
         """End the caller's messages and set its answer."""
-        future = passenger.request.response
         try:
             if error is None:
                 await passenger.deliver(response)
             await passenger.end()
         finally:
-            if not future.done():
-                _settle(future, passenger.judged(response), error)
+            passenger.settle(response, error)
 
     async def _answer(self, passenger: Passenger) -> LLMProviderResponse:
         if self._mode == "replay":
@@ -185,7 +182,23 @@ class LedgerEngine:
         return response
 
     async def _travel(self, passenger: Passenger, asked: Asked) -> LLMProviderResponse:
-        """The answer of the flight for this question, started where there is none."""
+        """The answer of the flight for this question; whoever paid for it, the others did not."""
+        flight = self._flight_for(asked)
+        try:
+            outcome = await flight.travel(passenger)
+        except Exception as exc:
+            if flight.request is not passenger.request:
+                failure = failed_response(passenger.request, exc)
+                self._store.post(passenger.request, failure, asked.key)
+            raise
+        response = passenger.addressed(outcome)
+        if flight.found or flight.request is not passenger.request:
+            response.from_ledger = is_reusable(response)
+            self._store.post(passenger.request, response, asked.key, flight.answer)
+        return response
+
+    def _flight_for(self, asked: Asked) -> Flight:
+        """The flight that is under way, or a new one."""
         key = asked.key if asked.shared else None
         flight = self._flights.get(key) if key is not None else None
         if flight is None:
@@ -193,18 +206,7 @@ class LedgerEngine:
             if key is not None:
                 self._flights[key] = flight
             flight.task = self._spawn(self._fly(flight, asked))
-        try:
-            outcome = await flight.travel(passenger)
-        except Exception as exc:
-            if flight.request is not passenger.request:
-                failure = failed_response(passenger.request, exc)
-                self._store.post(passenger.request, failure, key)
-            raise
-        response = _addressed(outcome, passenger.request)
-        if flight.found or flight.request is not passenger.request:
-            response.from_ledger = is_reusable(response)
-            self._store.post(passenger.request, response, key, flight.answer)
-        return response
+        return flight
 
     def _record_leaving(self, passenger: Passenger, response: LLMProviderResponse) -> None:
         """Note a caller who left early: what it has seen so far, in its answer and in the file."""
@@ -282,23 +284,3 @@ def _cancel_soon(task: asyncio.Task[None] | None) -> None:
     """Never at once: a task cancelled before its first step would not run its cleanup."""
     if task is not None:
         asyncio.get_running_loop().call_soon(task.cancel)
-
-
-def _settle(
-    future: asyncio.Future[LLMProviderResponse],
-    response: LLMProviderResponse,
-    error: Exception | None,
-) -> None:
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(response)
-
-
-def _addressed(outcome: LLMProviderResponse, request: LLMProviderRequest) -> LLMProviderResponse:
-    """A copy of a flight's answer with one caller's own ids."""
-    response = copy.copy(outcome)
-    response.client_id, response.context_id = request.client_id, request.context_id
-    response.request_id, response.stream = request.request_id, request.stream
-    response.attempts, response.notes = list(outcome.attempts), list(outcome.notes)
-    return response

@@ -9,6 +9,7 @@ pace. When the last one leaves, the flight is told.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from typing import TYPE_CHECKING
 
@@ -66,12 +67,30 @@ class Passenger:
         except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
             self.failure = self.failure or exc
 
-    def judged(self, response: LLMProviderResponse) -> LLMProviderResponse:
-        """The caller's answer; a good one that its sink would not take is a failure."""
+    def settle(self, response: LLMProviderResponse, error: Exception | None) -> None:
+        """Set the caller's answer, or what the client below raised."""
+        future = self.request.response
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(self._judged(response))
+
+    def _judged(self, response: LLMProviderResponse) -> LLMProviderResponse:
+        """A good answer that the caller's own sink would not take is a failure."""
         if self.failure is not None and not response.status.is_error:
             response.finish_reason = FinishReason.error_app.value
             kind = type(self.failure).__name__
             response.error_text = f"the output channel failed: {kind}: {self.failure}"
+        return response
+
+    def addressed(self, outcome: LLMProviderResponse) -> LLMProviderResponse:
+        """A copy of a flight's answer with this caller's own ids."""
+        request, response = self.request, copy.copy(outcome)
+        response.client_id, response.context_id = request.client_id, request.context_id
+        response.request_id, response.stream = request.request_id, request.stream
+        response.attempts, response.notes = list(outcome.attempts), list(outcome.notes)
         return response
 
 
