@@ -163,6 +163,7 @@ class LLMMagics(Magics):
     @argument("--try", dest="rows", metavar="ROWS", help="Run it over a small frame or list.")
     @argument("--label", metavar="COLUMN", help="With --try: the column with the right answers.")
     @argument("--fresh", action="store_true", help="With --try: ask for every row again.")
+    @argument("-o", "--out", metavar="NAME", help="The name to store the module or trial under.")
     @no_var_expand
     @line_cell_magic
     def llm_module(self, line: str, cell: str | None = None) -> Any:
@@ -187,11 +188,12 @@ class LLMMagics(Magics):
         with _mistakes_as_usage():
             module = app.add_module(options.name, module_table(cell, options))
             if options.rows is None:
-                return module
+                return self._store(options.out, module)
             from .trials import try_module
 
             rows = evaluate(self.shell, options.rows, "--try")
-            return await try_module(self._extension, module, rows, options.label, options.fresh)
+            trial = await try_module(self._extension, module, rows, options.label, options.fresh)
+        return self._store(options.out, trial)
 
     def _words(self, line: str) -> list[str]:
         words, pairs = parse_line(self.shell, line, ["--try"])
