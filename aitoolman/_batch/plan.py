@@ -77,6 +77,12 @@ async def make_plan(
     return plan
 
 
+def _answer_limit(body: Mapping[str, Any]) -> int | None:
+    """The most tokens that an answer may have, as a request says it."""
+    limits = (body.get(name) for name in _ANSWER_LIMITS)
+    return next((n for n in limits if isinstance(n, int)), None)
+
+
 def _call_options(app: LLMApplication, name: str, options: Mapping[str, Any]) -> LLMModuleRequest:
     """The overrides that all calls of a plan share."""
     known = ["columns", "constants", "missing", "output", "ledger"]
@@ -207,14 +213,16 @@ class Plan:
     async def _look_at_request(self) -> None:
         """Learn the longest answer, and how this model's tokens compare with the estimate."""
         call = self.survey.first_call
-        if call is None or self.ledger_mode == "replay":
+        if call is None:
             return
         request = call.request
+        self._longest = _answer_limit(request.options or {})
+        if self.app.client.ledger_mode == "replay":  # there may be no vendor to ask
+            return
         shown = await self.app.client.preview(
             request.model_name, request.messages, request.tools, request.options
         )
-        limits = (shown.body.get(name) for name in _ANSWER_LIMITS)
-        self._longest = next((n for n in limits if isinstance(n, int)), None)
+        self._longest = _answer_limit(shown.body)
         if self.survey.first_tokens:
             self._scale = shown.prompt_tokens / self.survey.first_tokens
 

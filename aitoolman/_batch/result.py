@@ -70,11 +70,8 @@ class Batch:
     @property
     def failed(self) -> Any:
         """The rows of `frame` that failed."""
-        frame, results = self.frame, self.results
-        positions = [n for n, result in enumerate(results) if result is not None and result.failed]
-        if isinstance(frame, list):
-            return [frame[n] for n in positions]
-        return rows_of(frame, positions)
+        positions = [n for n, r in enumerate(self.results) if r is not None and r.failed]
+        return rows_of(self.frame, positions)
 
     # Again
 
@@ -204,7 +201,9 @@ class Batch:
 
 
 def rows_of(frame: Any, positions: list[int]) -> Any:
-    """Some rows of a dataframe."""
+    """Some rows of a frame of any kind."""
+    if isinstance(frame, list):
+        return [frame[n] for n in positions]
     if hasattr(frame, "iloc"):
         return frame.iloc[positions]
     return frame.take(positions) if hasattr(frame, "take") else frame[positions]
