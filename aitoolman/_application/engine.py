@@ -9,7 +9,6 @@ event loop; only whole steps of it are visible to other code.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import itertools
 import logging
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from .scheduling import Node, Wait, current_node, path_between, running_node
 from .slots import Slots
 from .taskcalls import call_in_task
 from .tasks import Task, TaskStatus
+from .waiting import await_inside, call_on_loop, check_wait, work_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class Engine:
         self.keeps = keeps
         self.slots = Slots(limit)
         self.observers: list[WorkflowObserver] = []
-        self.nodes: dict[Task, Node] = {}
+        self.nodes: dict[Node, None] = {}
         """The places in the graph; only those that have not settled unless `keeps`."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.numbers = itertools.count()
@@ -84,7 +84,7 @@ class Engine:
         """Take a new node in."""
         task = node.task
         task.workflow, task._node = self.workflow, node
-        self.nodes[task] = node
+        self.nodes[node] = None
         if task.status is TaskStatus.INIT:
             task.status = TaskStatus.WAITING
         self.tell("task_added", task)
@@ -138,10 +138,8 @@ class Engine:
         """Make a change to the graph: on the loop that tasks run on, whatever thread this is."""
         if not self._jobs or self.loop is None or running_loop() is self.loop:
             change()
-            return
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self.loop.call_soon_threadsafe(_pass_outcome, change, done)
-        done.result()
+        else:
+            call_on_loop(self.loop, change)
 
     def enter_loop(self) -> None:
         """Run on the loop of the caller from here on.
@@ -167,7 +165,7 @@ class Engine:
         self.enter_loop()
         waiter = running_node()
         if waiter is not None:
-            _check_wait(waiter, targets)
+            check_wait(waiter, targets)
         wait = Wait(targets, waiter, waiter.stepper if waiter else None)
         if wait.stepper is not None and wait.stepper.closed:
             raise LLMWorkflowError("the run that stepped this task is closed")
@@ -177,14 +175,14 @@ class Engine:
                 async with asyncio.timeout(None if wait.stepper else timeout):
                     await self._await(wait)
             finally:
-                await _work_again(waiter)
+                await work_again(waiter)
 
     async def _await(self, wait: Wait) -> None:
         try:
             if wait.waiter is None:
                 await wait.wait()
             else:
-                await _await_inside(wait, wait.waiter)
+                await await_inside(wait, wait.waiter)
         except BaseException:
             await self.abandon(wait)
             raise
@@ -357,19 +355,10 @@ class Engine:
             elif not child.missing:
                 ready.append(child)
         if not self.keeps:
-            self.nodes.pop(node.task, None)
+            self.nodes.pop(node, None)
             if node.succeeded:
                 node.forget_graph()
         return settling
-
-
-def _pass_outcome(change: Callable[[], Any], done: concurrent.futures.Future[None]) -> None:
-    try:
-        change()
-    except BaseException as exc:  # noqa: BLE001 - raised where the change was asked for
-        done.set_exception(exc)
-    else:
-        done.set_result(None)
 
 
 def _number(node: Node) -> int:
@@ -385,40 +374,3 @@ def _stepper_of(node: Node) -> Stepper | None:
     """The stepper of the waits that ask for a node; None where one of them lets it run freely."""
     steppers = [wait.stepper for wait in node.asking]
     return None if None in steppers else steppers[0]
-
-
-def _check_wait(waiter: Node, targets: list[Node]) -> None:
-    path = path_between([t for t in targets if not t.settled], waiter)
-    if path is not None:
-        names = " -> ".join(repr(node.task) for node in path)
-        raise LLMWorkflowError(f"{waiter.task!r} would wait for itself: {names}")
-
-
-async def _await_inside(wait: Wait, waiter: Node) -> None:
-    """Wait in a task's own code: meanwhile the task holds no slot.
-
-    The task may belong to another workflow than what it waits for.
-    """
-    assert waiter.task.workflow is not None
-    engine = waiter.task.workflow._engine
-    waiter.waiting_for.append(wait)
-    engine.slots.release(waiter)
-    engine.tell("task_waits", waiter.task, [node.task for node in wait.targets])
-    try:
-        if waiter.stepper is not None:
-            waiter.stepper.stopped(waiter)
-        await wait.wait()
-        if waiter.stepper is not None:
-            await waiter.stepper.resume(waiter)
-    finally:
-        waiter.waiting_for.remove(wait)
-        engine.tell("task_goes_on", waiter.task)
-
-
-async def _work_again(waiter: Node | None) -> None:
-    """Get a slot again, unless more of the task's code waits or the task is being cancelled."""
-    task = asyncio.current_task()
-    if waiter is None or waiter.waiting_for or (task is not None and task.cancelling()):
-        return
-    assert waiter.task.workflow is not None
-    await waiter.task.workflow._engine.slots.regain(waiter)
