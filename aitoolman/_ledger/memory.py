@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import time
@@ -22,6 +23,8 @@ __all__ = ["KEPT_CALLS", "MemoryLog", "memory_log"]
 
 KEPT_CALLS = 1000
 """How many calls are remembered for one client."""
+KEPT_SIZE = 20_000_000
+"""How many characters and bytes of text and media they may hold together."""
 
 
 class _Entry(NamedTuple):
@@ -31,13 +34,15 @@ class _Entry(NamedTuple):
     source: str | None
     response: LLMProviderResponse
     request: LLMDirectRequest | None
+    size: int
 
 
 class MemoryLog:
     """The last calls of one client."""
 
     def __init__(self) -> None:
-        self._entries: deque[_Entry] = deque(maxlen=KEPT_CALLS)
+        self._entries: deque[_Entry] = deque()
+        self._size = 0
         self._numbers = itertools.count(1)
 
     def add(
@@ -47,9 +52,17 @@ class MemoryLog:
         response: LLMProviderResponse,
         request: LLMDirectRequest | None = None,
     ) -> None:
-        """Remember a finished call."""
+        """Remember a finished call, and forget the oldest ones where that is too much."""
+        kept = copy.copy(response)
+        kept.exchange = None  # with its raw bodies it is many times the size of the rest
+        size = _size_of(response, request)
         number = next(self._numbers)
-        self._entries.append(_Entry(number, time.time(), model, source, response, request))
+        self._entries.append(_Entry(number, time.time(), model, source, kept, request, size))
+        self._size += size
+        while len(self._entries) > KEPT_CALLS or (
+            self._size > KEPT_SIZE and len(self._entries) > 1
+        ):
+            self._size -= self._entries.popleft().size
 
     def call(self, seq: int) -> CallRecord:
         """One call whole.
@@ -57,7 +70,7 @@ class MemoryLog:
         Raises:
             LLMUnknownNameError: There is no call of this number, or no more.
         """
-        entry = next((entry for entry in self._entries if entry.seq == seq), None)
+        entry = next((entry for entry in list(self._entries) if entry.seq == seq), None)
         if entry is None:
             raise LLMUnknownNameError(f"no call number {seq} is remembered")
         from .fingerprint import canonical_request
@@ -72,8 +85,17 @@ class MemoryLog:
 
     def calls(self, limit: int | None = 100, *, context: str | None = None) -> CallTable:
         """The latest calls, oldest first."""
-        rows = [_row(entry) for entry in self._entries if _within(entry.response, context)]
+        rows = [_row(entry) for entry in list(self._entries) if _within(entry.response, context)]
         return CallTable(rows[-limit:] if limit is not None else rows)
+
+
+def _size_of(response: LLMProviderResponse, request: LLMDirectRequest | None) -> int:
+    size = len(response.response_text) + len(response.response_reasoning)
+    for message in request.messages if request is not None else ():
+        size += len(message.content or "")
+        if message.media_content is not None:
+            size += sum(len(item.data or b"") for item in message.media)
+    return size
 
 
 def _within(response: LLMProviderResponse, context: str | None) -> bool:

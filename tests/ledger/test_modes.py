@@ -13,6 +13,7 @@ from aitoolman import (
     LLMConfigError,
     LLMLedgerClient,
     LLMScriptedClient,
+    MediaContent,
     ScriptedReply,
 )
 from aitoolman._ledger.reader import Ledger
@@ -93,6 +94,10 @@ async def test_the_log_in_memory_is_bounded(path):
         await app["a"](x="1")
     assert len(app.log(None)) == 1000
     assert app.log(3)[-1].seq == 1050
+    picture = MediaContent("image", data=bytes(6_000_000), mime_type="image/png")
+    for _ in range(10):
+        await app["a"](x="1", _media_content=picture)
+    assert len(app.log(None)) == 3, "pictures count by their size"
 
 
 async def test_fresh_asks_again_and_its_answer_is_the_one_reused_later(path):
