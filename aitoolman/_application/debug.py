@@ -69,8 +69,8 @@ class DebugRun:
             raise LLMWorkflowError("stepping needs the record: LLMWorkflow(..., history=True)")
         if not tasks:
             raise LLMWorkflowError("give debug() the tasks that run() or wait_tasks() would get")
-        targets = [workflow._engine.node(task) for task in dict.fromkeys(tasks)]
-        return cls(workflow, targets)
+        targets = dict.fromkeys(workflow._engine.node(task) for task in tasks)
+        return cls(workflow, list(targets))
 
     # Looking
 

@@ -87,12 +87,12 @@ class _Again:
         self.nodes: set[Node] = set()
         self.left_out: set[Node] = set()
         self._brought: dict[Node, list[Node]] = {}
-        for other in workflow._engine.nodes.values():
+        for other in workflow._engine.nodes:
             if other.added_by is not None:
                 self._brought.setdefault(other.added_by, []).append(other)
         unfinished = [
             other
-            for other in workflow._engine.nodes.values()
+            for other in workflow._engine.nodes
             if other.task.status is not TaskStatus.COMPLETED
         ]
         self._spread([node, *unfinished, *([keep] if keep else [])])
@@ -136,8 +136,8 @@ class _Twins:
         self._old = workflow
         self._again = again
         self.nodes: dict[Node, Node] = {}
-        self._loose: dict[Task, Task] = {}
-        kept = [n for n in workflow._engine.nodes.values() if n not in again.left_out]
+        self._loose: dict[int, tuple[Task, Task]] = {}
+        kept = [n for n in workflow._engine.nodes if n not in again.left_out]
         done = {node.task.task_id for node in kept if node not in again.nodes}
         self.workflow = _sibling(workflow, done)
         for node in kept:
@@ -149,9 +149,7 @@ class _Twins:
         self.workflow._samples = SampleNumbers(numbers)
 
     def _adopt(self, node: Node) -> None:
-        task = copy.copy(node.task)
-        task._node, task.workflow = None, None
-        twin = Node(task, node.number)
+        twin = Node(copy.copy(node.task), node.number)
         self.nodes[node] = twin
         engine = self.workflow._engine
         engine.adopt(twin)
@@ -195,6 +193,7 @@ class _Twins:
         if node.follower is not None:
             follower = self.nodes[node.follower]
             twin.follower = twin.tail = follower
+            twin.task.next_task = follower.task
             follower.predecessors.append(twin)
             if twin.settled:
                 twin.tail = self.nodes[node.tail]
@@ -220,16 +219,17 @@ class _Twins:
             return self.nodes[task._node].task
         if task.workflow not in (None, self._old):
             return task
-        if task not in self._loose:
-            self._loose[task] = twin = copy.copy(task)
-            twin._node, twin.workflow, twin.status = None, None, TaskStatus.INIT
-        return self._loose[task]
+        if id(task) not in self._loose:
+            twin = copy.copy(task)
+            twin.status = TaskStatus.INIT
+            self._loose[id(task)] = task, twin
+        return self._loose[id(task)][1]
 
     def _fill_loose(self) -> None:
         """Rewind the loose twins; in a loop, since each may refer to more of them."""
         filled = 0
         while filled < len(self._loose):
-            for task, twin in list(self._loose.items())[filled:]:
+            for task, twin in list(self._loose.values())[filled:]:
                 before = task._node.before if task._node is not None else None
                 twin._restore(self._mapped(before or task._attributes()))
                 filled += 1
@@ -253,12 +253,10 @@ class _Twins:
             twin.given = Given(output, result, follower, node.task.chosen_by)
 
     def _replace(self, twin: Node, task: Task) -> None:
-        engine = self.workflow._engine
         old = twin.task
         old.workflow = old._node = None
         twin.task, twin.given = task, None
         task.workflow, task._node, task.status = self.workflow, twin, TaskStatus.WAITING
-        engine.nodes = {node.task: node for node in engine.nodes.values()}
 
 
 def _sibling(workflow: LLMWorkflow, shared: set[str]) -> LLMWorkflow:

@@ -55,7 +55,7 @@ class Graph(NamedTuple):
 
 def graph_of(workflow: LLMWorkflow) -> Graph:
     """All tasks of a workflow as they are now."""
-    nodes = list(workflow._engine.nodes.values())
+    nodes = list(workflow._engine.nodes)
     records = {record.task_id: record for record in workflow.history.with_running()}
     places = [_place(node, records.get(node.task.task_id)) for node in nodes]
     edges: list[Edge] = []

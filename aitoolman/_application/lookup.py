@@ -21,7 +21,7 @@ def find_node(workflow: LLMWorkflow, which: Task | StepRecord | int | str) -> No
     Raises:
         LLMWorkflowError: There is none, or a name fits several.
     """
-    nodes = workflow._engine.nodes.values()
+    nodes = workflow._engine.nodes
     if isinstance(which, bool) or not isinstance(which, Task | StepRecord | int | str):
         raise LLMWorkflowError(f"a step is a record, its number, a task or a name, not {which!r}")
     if isinstance(which, int):

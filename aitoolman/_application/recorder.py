@@ -23,6 +23,7 @@ __all__ = ["RunningHistory"]
 class _Open(NamedTuple):
     """A step that runs."""
 
+    task: Task
     number: int
     started: float
     clock: float
@@ -42,7 +43,7 @@ class RunningHistory(WorkflowHistory):
     def __init__(self, records: Iterable[StepRecord] = ()) -> None:
         super().__init__(records)
         self._count = max((r.number for r in self._records), default=0)
-        self._open: dict[Task, _Open] = {}
+        self._open: dict[str, _Open] = {}  # by task id
         self.on_change: list[Callable[[], Any]] = []
 
     # As a WorkflowObserver
@@ -52,12 +53,14 @@ class RunningHistory(WorkflowHistory):
 
     def task_started(self, task: Task, inputs: Mapping[str, Any]) -> None:
         kept = snapshot(dict(inputs))
-        self._open[task] = _Open(self._next(), time.time(), time.perf_counter(), kept, [])
+        self._open[task.task_id] = _Open(
+            task, self._next(), time.time(), time.perf_counter(), kept, []
+        )
         self._changed()
 
     def task_called(self, task: Task, call: Call, result: LLMModuleResult) -> None:
-        if task in self._open:
-            self._open[task].calls.append(_step_call(call, result))
+        if task.task_id in self._open:
+            self._open[task.task_id].calls.append(_step_call(call, result))
         self._changed()
 
     def task_waits(self, task: Task, targets: Sequence[Task]) -> None:
@@ -67,7 +70,7 @@ class RunningHistory(WorkflowHistory):
         self._changed()
 
     def task_ended(self, task: Task, reason: str) -> None:
-        step = self._open.pop(task, None)
+        step = self._open.pop(task.task_id, None)
         self._records.append(self._record(task, step, reason))
         self._changed()
 
@@ -83,11 +86,11 @@ class RunningHistory(WorkflowHistory):
 
     def current(self, task: Task) -> StepRecord | None:
         """A running step as it is now, else the last one that ended; None before it started."""
-        step = self._open.get(task)
+        step = self._open.get(task.task_id)
         return self.of(task) if step is None else self._record(task, step, "")
 
     def with_running(self) -> list[StepRecord]:
-        running = [self._record(task, step, "") for task, step in list(self._open.items())]
+        running = [self._record(step.task, step, "") for step in list(self._open.values())]
         return self._records + running
 
     def _record(self, task: Task, step: _Open | None, reason: str) -> StepRecord:

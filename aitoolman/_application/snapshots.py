@@ -100,14 +100,14 @@ class _Copier:
         return self._object(value, kind)
 
     def _object(self, value: Any, kind: type) -> Any:
+        if _is_handle(value):
+            return self._otherwise(value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return kind._make(map(self, value))  # type: ignore[attr-defined]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return self._dataclass(value)
         if isinstance(value, _SHARED):
             return value
-        if _is_handle(value):
-            return self._otherwise(value)
         try:
             return copy.deepcopy(value)
         except Exception:  # noqa: BLE001 - any object may refuse to be copied

@@ -99,7 +99,7 @@ class LLMWorkflow(LLMApplication):
     @property
     def tasks(self) -> list[Task]:
         """All tasks, in the order they came; without a history, those that have not ended."""
-        return list(self._engine.nodes)
+        return [node.task for node in self._engine.nodes]
 
     def parents(self, task: Task) -> list[Task]:
         """The tasks that run before `task`, in the order they were added."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pickle
 import threading
 
@@ -183,6 +184,28 @@ async def test_the_constructor_can_add_the_task():
     task = Task(None, workflow)
     assert workflow.tasks == [task]
     assert (task.workflow, task.status) == (workflow, TaskStatus.WAITING)
+
+
+async def test_tasks_that_compare_by_value_are_tasks_of_their_own():
+    """A dataclass can be a task; two equal ones are two."""
+
+    @dataclasses.dataclass
+    class Double(Task):
+        x: int
+
+        def __post_init__(self):
+            super().__init__({})
+
+        async def run(self):
+            return 2 * self.x
+
+    workflow = flow()
+    one, other = Double(4), Double(4)
+    workflow.add_task(one, other)
+    await workflow.debug(other).finish()
+    assert (one.output_data, other.output_data, len(workflow.tasks)) == (8, 8, 2)
+    fork = workflow.debug(other).fork(one)
+    assert (await fork.finish()).output_data == 8
 
 
 async def test_only_tasks_can_be_added():

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 
-from aitoolman import LLMModuleRequest, LLMTask, LLMWorkflow, Task, TaskDependencyError, connect
+from aitoolman import (
+    LLMModuleRequest,
+    LLMTask,
+    LLMWorkflow,
+    Task,
+    TaskDependencyError,
+    WorkflowHistory,
+    connect,
+)
 
 from ..fake_llm import Gate, Reply
 from .flows import PROMPTS, until
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
@@ -121,3 +133,89 @@ async def test_a_fork_with_a_ledger_asks_only_what_changed(provider_config, fake
         assert (await other.finish()).output_data == ["re: a", "re: a", "re: c"]
         assert [seen.last_text for seen in fake_llm.requests] == ["a", "a", "b", "c"]
         assert other.history[0].calls[0].from_ledger
+
+
+async def test_until_fork_save_and_load_as_the_vendor_saw_them(workflow, fake_llm, tmp_path):
+    """The record of each request is what arrived, also after a trip through a file."""
+    fake_llm.script(lambda seen: f"re: {seen.last_text}")
+    first, second, third = Ask("one"), LLMTask(LLMModuleRequest("ask", {})), Ask("three")
+    workflow.add_task(first, second)
+    workflow.add_task(second, third)
+    run = workflow.debug(third)
+    assert await run.until(lambda task: task is third) is third
+    assert [seen.last_text for seen in fake_llm.requests] == ["one", "re: one"]
+    fork = run.fork(second, input_data={"text": "other"})
+    await fork.finish()
+    assert [seen.last_text for seen in fake_llm.requests[2:]] == ["other", "three"]
+    fork.history.save(tmp_path / "run.json")
+    loaded = WorkflowHistory.load(tmp_path / "run.json")
+    recorded = [record.calls[0].messages for record in loaded]
+    assert recorded == [fake_llm.requests[i].messages for i in (0, 2, 3)]
+
+
+INTERRUPTED = """
+import asyncio, sys
+import aitoolman
+
+class Ask(aitoolman.LLMTask):
+    def __init__(self, text):
+        super().__init__(aitoolman.LLMModuleRequest("ask", {"text": text}))
+
+class Fan(aitoolman.Task):
+    async def run(self):
+        await self.workflow.wait_tasks(*(Ask(text) for text in "abc"))
+
+config = {"api": {"fast": {"url": sys.argv[1], "model": "fast-1"}}}
+prompts = {"module": {"ask": {"model": "fast", "template": {"user": "{{ text }}"}}}}
+
+async def main():
+    async with aitoolman.connect(config) as client:
+        workflow = aitoolman.LLMWorkflow(client, prompts, max_parallel_tasks=2)
+        if sys.argv[2] == "free":
+            await workflow.run(Fan())
+        else:
+            await workflow.debug(Fan()).finish()
+
+def waiting():
+    client = aitoolman.connect(config)
+    workflow = aitoolman.LLMWorkflow(client, prompts)
+    run = workflow.debug(Fan())
+    run.sync.step()
+    try:
+        run.sync.step()
+    except KeyboardInterrupt:
+        print(len(run.ready), [record.error for record in run.history])
+    run.sync.close()
+    client.sync.close()
+
+if sys.argv[2] == "sync":
+    waiting()
+else:
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["free", "stepped", "sync"])
+async def test_ctrl_c_ends_the_requests_and_leaves_no_complaint(way, fake_llm, tmp_path):
+    """A real SIGINT to a real process: one traceback of KeyboardInterrupt, nothing else."""
+    fake_llm.script(lambda seen: Reply("never", gate=Gate()))
+    script = tmp_path / "program.py"
+    script.write_text(INTERRUPTED)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-X", "dev", str(script), fake_llm.openai_url, way),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    await until(lambda: len(fake_llm.requests) == 1 or process.returncode is not None)
+    process.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(process.communicate(), 10)
+    assert all(seen.closed_early for seen in fake_llm.requests)
+    if way == "sync":
+        assert out.decode().split("\n")[0] == "3 ['CancelledError']"
+        assert "Traceback" not in err.decode()
+    else:
+        assert err.decode().rstrip().endswith("KeyboardInterrupt")
+    assert "never retrieved" not in err.decode()
+    assert "was destroyed" not in err.decode()

@@ -13,7 +13,9 @@ from aitoolman import Task, TaskDependencyError, TaskStatus
 
 from .flows import flow
 
-DEEDS = ["ok", "ok", "ok", "slow", "fail", "adds", "adds and waits", "next", "swallows"]
+DEEDS = [
+    "ok", "ok", "ok", "slow", "fail", "adds", "adds and waits", "next", "swallows", "feeds",
+]  # fmt: skip
 
 
 class Plan(NamedTuple):
@@ -38,9 +40,10 @@ def plans(draw):
 class Actor(Task):
     """Does what its plan says, and notes when."""
 
-    def __init__(self, deed, log, depth=0):
+    def __init__(self, deed, log, depth=0, peers=()):
         super().__init__({"deed": deed, "depth": depth})
         self.log = log
+        self.peers = peers
 
     async def run(self, deed, depth, **_):
         self.log.append(("start", self))
@@ -54,6 +57,9 @@ class Actor(Task):
                 await asyncio.sleep(0.001)
         if deed == "next":
             self.next_task = Actor("ok" if depth else "next", self.log, depth + 1)
+        if deed == "feeds":
+            for peer in [p for p in self.peers if p.status is TaskStatus.WAITING][-2:]:
+                self.workflow.add_task(Actor("slow", self.log, depth + 1), peer)
         if deed.startswith("adds") and depth < 3:
             below = [Actor(deed if depth else "ok", self.log, depth + 1) for _ in range(2)]
             self.workflow.add_task(*below)
@@ -79,7 +85,8 @@ def test_any_dag_ends_with_the_right_statuses(plan, limit, keeps, cancel_after, 
 
 async def _play(plan, limit, keeps, cancel_after, wanted):
     workflow, log = flow(max_parallel_tasks=limit, history=keeps), []
-    tasks = [Actor(step.deed, log) for step in plan]
+    tasks = []
+    tasks += [Actor(step.deed, log, peers=tasks) for step in plan]
     for index, step in enumerate(plan):
         workflow.add_task(tasks[index])
         for parent in step.parents:
@@ -108,7 +115,7 @@ def _check(plan, tasks, log, wanted, outcome):
             assert position["end", parent] < position["start", task]
         if task.status is TaskStatus.DEPENDENCY_FAILED:
             assert task not in starts
-            assert any(_failed(parent) for parent in before)
+            assert any(map(_failed, {*before, *task.workflow.parents(task)}))
         if task.status is TaskStatus.COMPLETED:
             assert not any(_failed(parent) for parent in before)
         if task.status is TaskStatus.FAILED:
