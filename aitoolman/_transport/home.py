@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import secrets
 import weakref
 from collections import deque
@@ -60,6 +61,7 @@ class HomedClient(LLMClient):
         """Names this client in requests and audit records."""
         self._numbers = itertools.count(1)
         self._home: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
         self._engine: Any = None
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._closed = False
@@ -78,7 +80,7 @@ class HomedClient(LLMClient):
 
     def _start(self, home: asyncio.AbstractEventLoop) -> None:
         self._engine = self._open()
-        self._home = home
+        self._home, self._pid = home, os.getpid()
         if home is background.running:
             background.close_at_exit(self._engine)
         self._finalizer = weakref.finalize(self, _close_soon, self._engine, home)
@@ -90,8 +92,8 @@ class HomedClient(LLMClient):
                 f"this {type(self).__name__} is closed; make a new one, or enter it again with"
                 " `async with`"
             )
-        if self._home is not None and self._home.is_closed():
-            self._forget()
+        if self._home is not None and (self._home.is_closed() or self._pid != os.getpid()):
+            self._forget()  # in a forked child, no thread of the parent's runs any more
         if self._home is None:
             self._start(background.loop)
         assert self._home is not None

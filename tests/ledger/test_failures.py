@@ -274,6 +274,33 @@ def test_forked_processes_write_to_the_same_file(path, run_script, tmp_path):
     assert Ledger(path).verify() == []
 
 
+POOL = """
+import multiprocessing, sys, aitoolman
+client = aitoolman.LLMLedgerClient(aitoolman.LLMScriptedClient("ok"), sys.argv[1])
+modules = {"module": {"a": {"model": "m", "template": {"user": "{{ x }}"}}}}
+app = aitoolman.LLMApplication(client, modules)
+def work(number):
+    return app.sync["a"](x=str(number)).from_ledger
+first = work(0)
+with multiprocessing.get_context("fork").Pool(3) as pool:
+    found = pool.map(work, range(12))
+    pool.close()
+    pool.join()
+print(first, found, work(11), work(12))
+"""
+
+
+def test_a_pool_of_forked_processes_uses_the_parents_client(path, run_script, tmp_path):
+    """A client made before the fork starts anew in each child; nothing hangs, nothing is lost."""
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    done = run_script(script, str(path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == f"False {[True, *[False] * 11]} True False".split()
+    assert counts(path)["answers"] == 13
+    assert Ledger(path).verify() == []
+
+
 async def test_an_answer_that_cannot_be_kept_reaches_its_caller(path, caplog):
     """A client of one's own may put anything into its response."""
 
