@@ -70,7 +70,7 @@ class Engine:
         """The place of a task, made where it has none.
 
         Raises:
-            LLMWorkflowError: It is no task, or belongs to another workflow.
+            LLMWorkflowError: It is no task, has run, or belongs to another workflow.
         """
         if not isinstance(task, Task):
             raise LLMWorkflowError(f"a workflow takes tasks, not a {type(task).__name__}")
@@ -78,6 +78,8 @@ class Engine:
             return task._node
         if task.workflow is not None and task.workflow is not self.workflow:
             raise LLMWorkflowError(f"{task!r} already belongs to another workflow; clone() it")
+        if task.status is not TaskStatus.INIT:
+            raise LLMWorkflowError(f"{task!r} is the copy of a task that has run; clone() it")
         return self.adopt(Node(task, next(self.numbers), added_by))
 
     def adopt(self, node: Node) -> Node:
@@ -118,7 +120,7 @@ class Engine:
         parent, child = self._known(task), self._known(next_task)
         if child is not None and parent is not None and parent in child.parents:
             return
-        if isinstance(next_task, Task) and next_task.status.value > TaskStatus.WAITING.value:
+        if child is not None and next_task.status is not TaskStatus.WAITING:
             raise LLMWorkflowError(f"{next_task!r} has already started: no task can come before it")
         if parent is None or child is None or parent.settled:
             return

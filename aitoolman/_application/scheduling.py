@@ -7,6 +7,8 @@ import contextvars
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .tasks import TaskStatus
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -116,7 +118,7 @@ class Node:
 
     @property
     def succeeded(self) -> bool:
-        return self.settled and self.tail.task.status.name == "COMPLETED"
+        return self.settled and self.tail.task.status is TaskStatus.COMPLETED
 
     def depends_on(self) -> Iterator[Node]:
         """Everything that has to settle before this node can."""

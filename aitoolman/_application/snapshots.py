@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Unsaved", "as_text", "duplicate", "is_whole", "snapshot", "unsaved"]
 
-_PLAIN = frozenset({str, int, float, bool, bytes, complex, type(None)})
-_SHARED = (FunctionType, MethodType, ModuleType, type)
-"""Nothing that a step would change."""
+_PLAIN = frozenset(
+    {str, int, float, bool, bytes, complex, type(None), FunctionType, MethodType, ModuleType, type}
+)
+"""Types of values that a step cannot change, or would not."""
 _TEXT_LIMIT = 2000
 
 
@@ -44,12 +45,12 @@ def as_text(value: Any) -> str:
 
 def snapshot(value: Any) -> Any:
     """A copy that later changes of `value` don't reach; what cannot be copied becomes `Unsaved`."""
-    return value if type(value) in _PLAIN else _copied(value, unsaved)
+    return _copied(value, unsaved)
 
 
 def duplicate(value: Any) -> Any:
     """A copy, in which what cannot be copied is shared with `value`."""
-    return value if type(value) in _PLAIN else _copied(value, lambda part: part)
+    return _copied(value, lambda part: part)
 
 
 def is_whole(value: Any) -> bool:
@@ -60,6 +61,10 @@ def is_whole(value: Any) -> bool:
 
 
 def _copied(value: Any, otherwise: Callable[[Any], Any], marks: list[Unsaved] | None = None) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is dict and all(type(item) in _PLAIN for item in value.values()):
+        return value.copy()
     try:
         return _Copier(otherwise, marks)(value)
     except RecursionError:
@@ -106,7 +111,7 @@ class _Copier:
             return kind._make(map(self, value))  # type: ignore[attr-defined]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return self._dataclass(value)
-        if isinstance(value, _SHARED):
+        if isinstance(value, type):
             return value
         try:
             return copy.deepcopy(value)

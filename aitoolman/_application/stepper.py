@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from .._loops import running_loop
+from .tasks import TaskStatus
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -164,5 +165,5 @@ class Stepper:
 
 
 def _can_start(node: Node) -> bool:
-    waiting = node.task.status.name == "WAITING" and node.job is None
+    waiting = node.task.status is TaskStatus.WAITING and node.job is None
     return bool(waiting and node.asking and not node.missing)

@@ -56,7 +56,7 @@ class TaskStatus(enum.Enum):
     @property
     def is_final(self) -> bool:
         """True once nothing more happens to the task."""
-        return self.value >= TaskStatus.COMPLETED.value
+        return self not in (TaskStatus.INIT, TaskStatus.WAITING, TaskStatus.RUNNING)
 
 
 class Task:

@@ -455,6 +455,8 @@ async def test_the_error_survives_pickling_with_its_tasks():
     assert str(copied) == str(caught.value)
     assert copied.failed_tasks[0].status is TaskStatus.FAILED
     assert copied.failed_tasks[0].workflow is None
+    with pytest.raises(LLMWorkflowError, match=r"copy of a task that has run; clone\(\)"):
+        await workflow.run(copied.failed_tasks[0])
 
 
 async def test_a_task_without_anything_to_run_says_so():
