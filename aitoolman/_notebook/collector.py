@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .._transport.collectors import ChannelCollector
+from .picture import Picture
 from .status import live_status
 from .view import Section, bundle, make_view
 
@@ -24,6 +25,8 @@ TICK = 0.05
 """Seconds between two updates of the text."""
 STATUS_TICKS = 5
 """Updates of the text between two of the status line."""
+PICTURE_TICKS = 10
+"""Updates of the text between two of a workflow's picture."""
 
 
 class NotebookChannelCollector(ChannelCollector):
@@ -37,6 +40,7 @@ class NotebookChannelCollector(ChannelCollector):
         channels: The channels by their labels.
         reasoning: The labels whose text is reasoning; those that hold the word unless given.
         stop: What the Stop button calls, from any thread; None shows no button.
+        reason: Tells why the cell ends early, None where it does not.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class NotebookChannelCollector(ChannelCollector):
         *,
         reasoning: Collection[str] | None = None,
         stop: Callable[[], None] | None = None,
+        reason: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__(channels)
         folded = (
@@ -53,7 +58,9 @@ class NotebookChannelCollector(ChannelCollector):
         self._sections = {name: Section(name, name in folded) for name in channels}
         self._fresh: dict[str, list[str]] = {}
         self._source: Any = None
+        self._picture: Picture | None = None
         self._stop = stop
+        self._reason = reason
         self._view: View | None = None
         self._started = self._first = 0.0
         self._status = ""
@@ -64,8 +71,9 @@ class NotebookChannelCollector(ChannelCollector):
         self._status, self._error = status, error
 
     def follow(self, source: Any) -> None:
-        """Tell of the requests of an application under way, too."""
-        self._source = source
+        """Tell of an application's requests under way, and show a workflow's graph and steps."""
+        self._source = source if hasattr(source, "client") else getattr(source, "workflow", None)
+        self._picture = Picture.of(source)
 
     def _under_way(self) -> Sequence[LLMProviderResponse]:
         client = getattr(self._source, "client", None)
@@ -80,9 +88,6 @@ class NotebookChannelCollector(ChannelCollector):
         ticker = asyncio.create_task(self._tick())
         try:
             await super().start_listening()
-        except asyncio.CancelledError:
-            self._error = self._error or "stopped"
-            raise
         except Exception as exc:
             self._error = self._error or f"{type(exc).__name__}: {exc}"
             raise
@@ -95,7 +100,13 @@ class NotebookChannelCollector(ChannelCollector):
     def _finish(self) -> None:
         assert self._view is not None
         status = self._status or self._last_words()
-        self._view.finish(bundle(list(self._sections.values()), status, self._error))
+        why = self._reason()
+        error = self._error or (f"{why}; what was under way is ended" if why else None)
+        final = bundle(list(self._sections.values()), status, error)
+        if self._picture is not None:
+            self._picture.close()
+            final = self._picture.with_texts(self._sections.values(), error)
+        self._view.finish(final)
 
     def _last_words(self) -> str:
         pieces = sum(s.pieces for s in self._sections.values())
@@ -108,6 +119,8 @@ class NotebookChannelCollector(ChannelCollector):
             self._draw()
             if count % STATUS_TICKS == 0:
                 self._draw_status()
+            if count % PICTURE_TICKS == 0 and self._picture is not None:
+                self._picture.draw(self._view)
             count += 1
             await asyncio.sleep(TICK)
 

@@ -55,7 +55,10 @@ class Extension:
         from .collector import NotebookChannelCollector
 
         app = self.session.current
-        collector = NotebookChannelCollector(channels, stop=self._stop())
+        guard = self.guards.current
+        collector = NotebookChannelCollector(
+            channels, stop=self._stop(), reason=lambda: guard.reason if guard else None
+        )
         if app is not None:
             collector.follow(app)
         return collector

@@ -94,9 +94,6 @@ async def run_shown(
             **params, _output_channel=outputs.output, _reasoning_channel=outputs.reasoning or ""
         )
         _conclude(collector, result_status(result), _error_of(result))
-    except asyncio.CancelledError:
-        _conclude(collector, "", "stopped; the request is ended")
-        raise
     except LLMError as exc:
         _conclude(collector, "", str(exc))
         raise

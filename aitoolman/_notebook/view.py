@@ -94,6 +94,9 @@ class View(Protocol):
     def status(self, text: str) -> None:
         """Show the status line."""
 
+    def picture(self, html: str) -> None:
+        """Show a picture above the text."""
+
     def finish(self, final: dict[str, Any]) -> None:
         """Leave the static output behind."""
 
@@ -109,6 +112,8 @@ class StaticView:
 
     def status(self, text: str) -> None: ...
 
+    def picture(self, html: str) -> None: ...
+
     def finish(self, final: dict[str, Any]) -> None:
         """Display the static output, once."""
         from IPython.display import display
@@ -123,6 +128,7 @@ class DisplayView:
         self._handle: Any = None
         self._tails: dict[str, str] = {}
         self._status = ""
+        self._picture = ""
 
     def open(self) -> None:
         """Display the place holder."""
@@ -148,7 +154,16 @@ class DisplayView:
     def _draw(self) -> None:
         named = len(self._tails) > 1
         texts = [f"[{n}]\n{t}" if named else t for n, t in self._tails.items()]
-        self._handle.update({"text/plain": "\n\n".join([*texts, self._status])}, raw=True)
+        content = {"text/plain": "\n\n".join([*texts, self._status])}
+        if self._picture:
+            shown = "".join(f"<pre>{html.escape(text)}</pre>" for text in [*texts, self._status])
+            content["text/html"] = self._picture + shown
+        self._handle.update(content, raw=True)
+
+    def picture(self, html: str) -> None:
+        """Show a picture above the last lines."""
+        self._picture = html
+        self._draw()
 
     def finish(self, final: dict[str, Any]) -> None:
         """Put the static output in its place."""
@@ -219,7 +234,8 @@ class WidgetView:
         self._status = ipywidgets.HTML()
         self._button = self._make_button(stop) if stop is not None else None
         line = [self._button, self._status] if self._button else [self._status]
-        self._box = ipywidgets.VBox([self._body, ipywidgets.HBox(line)])
+        self._picture = ipywidgets.HTML()
+        self._box = ipywidgets.VBox([self._picture, self._body, ipywidgets.HBox(line)])
         self._box.add_class("aitoolman-view")
         self._handle: Any = None
 
@@ -261,6 +277,10 @@ class WidgetView:
     def status(self, text: str) -> None:
         """Show the status line."""
         self._status.value = f'<span style="{_DIM}">{html.escape(text)}</span>'
+
+    def picture(self, html: str) -> None:
+        """Show a picture above the texts."""
+        self._picture.value = html
 
     def finish(self, final: dict[str, Any]) -> None:
         """Replace the widgets by the static output, and close them."""

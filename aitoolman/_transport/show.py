@@ -36,8 +36,8 @@ class show:  # noqa: N801 - reads as a verb: `async with show(app):`
     One `show` serves one block.
 
     Args:
-        source: An application (its ``stdout``, ``reasoning`` and added text channels), or channels
-            by label.
+        source: An application (its ``stdout``, ``reasoning`` and added text channels), a workflow,
+            a stepped run, or channels by label.
 
     Attributes:
         collector: The collector that listens.
@@ -106,7 +106,8 @@ def _report(done: asyncio.Future[None] | concurrent.futures.Future[None], exc: o
 def _channels_of(source: Any) -> dict[str, Channel[Any]]:
     if isinstance(source, Mapping):
         return dict(source)
-    channels = getattr(source, "channels", None)
+    owner = source if hasattr(source, "channels") else getattr(source, "workflow", None)
+    channels = getattr(owner, "channels", None)
     if not isinstance(channels, Mapping):
         kind = type(source).__name__
         raise TypeError(f"show() takes an application or channels by label, not a {kind}")
