@@ -57,8 +57,13 @@ def estimate(
     lengths = _lengths(rows, longest, experience)
     price = (model.price if model else None) or {}
     cost = Range(*(_cost(price, prompt_tokens, tokens) for tokens in lengths))
-    seconds, limit = _time(rows, prompt_tokens, lengths.expected, experience, model)
-    advice = _advice(rows, seconds, limit, experience, model)
+    if rows is None or model is None:
+        return Estimate(rows, prompt_tokens, lengths, cost, None, None, "unknown")
+    if rows == 0:
+        return Estimate(rows, prompt_tokens, lengths, cost, 0.0, None, "nothing to send")
+    times = _times(rows, prompt_tokens, lengths.expected, experience, model.limits)
+    seconds, limit = _decider(times, experience, model.limits)
+    advice = _advice(seconds, limit, times, model)
     return Estimate(rows, prompt_tokens, lengths, cost, seconds, limit, advice)
 
 
@@ -83,19 +88,14 @@ def _cost(
     return money / 1_000_000
 
 
-def _time(
-    rows: int | None,
+def _times(
+    rows: int,
     prompt_tokens: int | None,
     completion_tokens: float | None,
     seen: Experience,
-    model: ModelDescription | None,
-) -> tuple[float | None, str | None]:
-    """Seconds and the limit that decides; a limit whose effect is unknown cannot decide."""
-    if rows is None or model is None:
-        return None, None
-    if rows == 0:
-        return 0.0, None
-    limits: dict[str, Any] = model.limits
+    limits: Mapping[str, Any],
+) -> dict[str, float]:
+    """Seconds that each limit takes on its own, as far as it can be told."""
     times: dict[str, float] = {}
     if limits.get("parallel") and seen.seconds is not None:
         times["parallel"] = rows * seen.seconds / limits["parallel"]
@@ -103,30 +103,35 @@ def _time(
         times["rpm"] = 60 * rows / limits["rpm"]
     if limits.get("tpm") and prompt_tokens is not None:
         times["tpm"] = 60 * (prompt_tokens + (completion_tokens or 0)) / limits["tpm"]
-    if not times:
+    return times
+
+
+def _decider(
+    times: Mapping[str, float], seen: Experience, limits: Mapping[str, Any]
+) -> tuple[float | None, str | None]:
+    """The whole time and the limit that makes it so long; unknown without a latency."""
+    if not times or (limits.get("parallel") and "parallel" not in times):
         return None, None
     slowest = max(times, key=lambda name: times[name])
-    if seen.seconds is None and limits.get("parallel"):
-        return None, None
     return max(times[slowest], seen.seconds or 0.0), slowest
 
 
 def _advice(
-    rows: int | None,
     seconds: float | None,
     limit: str | None,
-    seen: Experience,
-    model: ModelDescription | None,
+    times: Mapping[str, float],
+    model: ModelDescription,
 ) -> str:
-    if rows == 0:
-        return "nothing to send"
-    if model is None or rows is None:
-        return "unknown"
     table = f"[api.{_quoted(model.entries[0])}]" if model.entries else "[api]"
-    if seconds is None or limit is None:
-        known = ", ".join(f"{k} = {v}" for k, v in model.limits.items() if v) or "no limits known"
-        return f"unknown until some answers were timed: try run(limit=20) ({known} in {table})"
-    return f"{limit} = {model.limits[limit]}: {clock(seconds)}; set {table} {limit}"
+    if seconds is not None and limit is not None:
+        return f"{limit} = {model.limits[limit]}: {clock(seconds)}; set {table} {limit}"
+    known = [
+        f"{name} = {value}{f' alone: {clock(times[name])}' if name in times else ''}"
+        for name, value in model.limits.items()
+        if value
+    ]
+    trial = "unknown until some answers were timed: try run(limit=20)"
+    return f"{trial} ({', '.join(known) or 'no limits known'} in {table})"
 
 
 def _quoted(name: str) -> str:

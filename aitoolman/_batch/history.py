@@ -45,11 +45,12 @@ def _experience(seconds: Sequence[float], lengths: Sequence[int]) -> Experience:
 
 
 def experience_of_results(results: Iterable[RowResult | None]) -> Experience:
-    """What this batch has seen so far."""
-    asked = [r for r in results if r is not None and r.ok and not r.from_ledger]
+    """What this batch has seen so far; reused answers count where there are no others."""
+    good = [r for r in results if r is not None and r.ok]
+    seen = [r for r in good if not r.from_ledger] or good
     return _experience(
-        [r.seconds for r in asked if r.seconds is not None],
-        [r.completion_tokens for r in asked if r.completion_tokens is not None],
+        [r.seconds for r in seen if r.seconds is not None],
+        [r.completion_tokens for r in seen if r.completion_tokens is not None],
     )
 
 

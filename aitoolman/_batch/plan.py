@@ -63,7 +63,8 @@ async def make_plan(
     variables = sorted(module.module.variables)
     open_ones = [v for v in variables if v not in app_vars and v not in (constants or {})]
     source = open_source(data, open_ones[0] if len(open_ones) == 1 else None)
-    binding = bind(variables, source.columns, columns, constants, app_vars)
+    known = source.columns or [*variables, *(columns or {}).values()]  # no row tells of columns
+    binding = bind(variables, known, columns, constants, app_vars)
     processor = resolve_processor(module.post_processor, app.processors)
     declared = declared_type(module.post_processor, app.processors)
     module = module._replace(

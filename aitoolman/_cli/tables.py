@@ -114,6 +114,8 @@ def _encoded(rows: Sequence[dict[str, Any]], path: Path) -> Iterable[bytes]:
             yield (json.dumps(row, ensure_ascii=False, default=str) + "\n").encode()
         return
     names = list(dict.fromkeys(name for row in rows for name in row))
+    if not names:
+        return
     line = _Line()
     writer = csv.writer(line, delimiter=_DELIMITERS[path.suffix], lineterminator="\n")
     for cells in [names, *([_cell(row.get(name)) for name in names] for row in rows)]:
