@@ -187,10 +187,12 @@ def call_row(
     answer: int | None = None,
 ) -> tuple[Any, ...]:
     """One row of `calls` for a finished call, in the order of `CALL_COLUMNS`."""
+    clean = _storable
     return (
-        "call", time.time(), request.client_id, request.context_id, request.call.source,
-        request.request_id, request.model_name, response.model_name, key, request.call.sample,
-        answer, _status_of(response), _storable(response.error_text), _attempts(response),
+        "call", time.time(), request.client_id, clean(request.context_id),
+        clean(request.call.source), request.request_id, clean(request.model_name),
+        clean(response.model_name), key, request.call.sample,
+        answer, _status_of(response), clean(response.error_text), _attempts(response),
         response.prompt_tokens, response.completion_tokens, response.cached_tokens,
         response.reasoning_tokens, response.total_tokens, response.cost,
         int(response.from_ledger), response.queue_time, response.time_to_first_token,
@@ -214,7 +216,10 @@ def _attempts(response: LLMProviderResponse) -> str:
 
 
 def _storable(text: str | None) -> str | None:
-    return text if text is None else text.encode("utf-8", "backslashreplace").decode()
+    """A text that SQLite takes: lone surrogates are spelt out."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def call_with_answer(row: tuple[Any, ...], answer: int | None) -> tuple[Any, ...]:
@@ -245,6 +250,6 @@ def event_row(
     """One row of `calls` for a business event."""
     text = _to_json(fields).decode()
     return (
-        "event", time.time(), client_id, context_id, *([None] * 16), 0, None, None, None,
-        event, text,
+        "event", time.time(), client_id, _storable(context_id), *([None] * 16), 0, None, None, None,
+        _storable(event), text,
     )  # fmt: skip
