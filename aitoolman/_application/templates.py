@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import StrictUndefined, TemplateNotFound, TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateNotFound, TemplateSyntaxError, meta, nodes
 from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.loaders import BaseLoader
-from jinja2.sandbox import SandboxedEnvironment
 
 from .._datamodel import (
     ConfigProblem,
@@ -22,6 +21,7 @@ from .._datamodel import (
     LLMUnknownNameError,
     did_you_mean,
 )
+from .sandbox import make_environment, numbers_used
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping
@@ -83,6 +83,7 @@ class Prompt:
         """
         if self._constant is not None:
             return self._constant
+        numbers_used.set([0])
         try:
             return self.template.render(variables)
         except LLMApplicationError:
@@ -137,7 +138,7 @@ class TemplateSet:
     def __init__(self, sources: list[Source], file: str | None = None) -> None:
         self._file = file
         self._prompts: dict[str, Prompt] = {}
-        self._environment = _environment(self._prompts)
+        self._environment = make_environment(_Shelf(self._prompts))
         self.add(sources)
 
     @property
@@ -226,18 +227,6 @@ class _Shelf(BaseLoader):
         if name not in self._prompts:
             raise TemplateNotFound(name)
         return self._prompts[name].template
-
-
-def _environment(prompts: Mapping[str, Prompt]) -> Environment:
-    environment = SandboxedEnvironment(
-        loader=_Shelf(prompts),
-        undefined=StrictUndefined,
-        autoescape=False,  # a prompt is text, not HTML
-        cache_size=0,
-        auto_reload=False,
-    )
-    environment.globals.pop("lipsum")
-    return environment
 
 
 _REFERENCES = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
