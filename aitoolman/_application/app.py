@@ -15,7 +15,9 @@ from .call import Call, Caller, checked_params, run_call
 from .module import Module
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    import os
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from .._config import ModuleConfig
     from .._datamodel import LLMDirectRequest, LLMModuleResult, RequestPreview

@@ -14,7 +14,7 @@ from .._datamodel import (
     LLMUnknownNameError,
     did_you_mean,
 )
-from .resolved import CompiledModule, ResolvedModule, check_messages
+from .resolved import CompiledModule, ResolvedModule, check_messages, checked_table
 from .templates import Source, TemplateSet, syntax_problems
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ class ModuleSet:
             module,
             model_name,
             config.tools if request.tools is None else self._tools(request.tools),
-            config.options if request.options is None else request.options,
+            config.options
+            if request.options is None
+            else checked_table(request.options, "options"),
             config.stream if request.stream is None else request.stream,
             _either(request.output_channel, config.output_channel),
             _either(request.reasoning_channel, config.reasoning_channel),
@@ -133,12 +135,16 @@ class ModuleSet:
         return request._replace(
             messages=list(request.messages),
             tools=self._tools(request.tools or {}),
-            options=dict(request.options or {}),
+            options=checked_table(request.options or {}, "options"),
         )
 
     def _tools(self, tools: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """A request's tools, an empty table standing for the global tool of that name."""
-        return {name: table or self._global_tool(name) for name, table in tools.items()}
+        given = checked_table(tools, "tools").items()
+        return {
+            name: checked_table(table, f"tool {name!r}") if table else self._global_tool(name)
+            for name, table in given
+        }
 
     def _global_tool(self, name: str) -> dict[str, Any]:
         tools = self.config.tools

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._datamodel import LLMApplicationError, LLMDirectRequest, MediaContent, Message
 from .call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from .._config import ModuleConfig
     from .._datamodel import LLMModuleRequest, Output
     from .templates import Prompt
 
-__all__ = ["CompiledModule", "ResolvedModule", "check_messages"]
+__all__ = ["CompiledModule", "ResolvedModule", "check_messages", "checked_table"]
 
 
 class CompiledModule:
@@ -121,7 +122,7 @@ class ResolvedModule(NamedTuple):
 def _split_context(context: Sequence[Message]) -> tuple[Message | None, Sequence[Message]]:
     """The system message that wins over the template, and the other messages."""
     if not context:
-        return None, context
+        return None, ()
     check_messages(context, "context_messages")
     for index, message in enumerate(context):
         if (message.role or (message.raw_value or {}).get("role")) == "system":
@@ -130,9 +131,25 @@ def _split_context(context: Sequence[Message]) -> tuple[Message | None, Sequence
 
 
 def check_messages(messages: Iterable[Any], what: str) -> None:
-    """Raise `LLMApplicationError` unless `messages` is a list of `Message`."""
-    if isinstance(messages, Message) or not all(isinstance(m, Message) for m in messages):
+    """Raise `LLMApplicationError` unless `messages` is a list of `Message`, of texts and media."""
+    listed = isinstance(messages, Iterable) and not isinstance(messages, Message)
+    if not listed or not all(isinstance(m, Message) for m in messages):
         raise LLMApplicationError(f"{what} must be a list of aitoolman.Message")
+    for message in messages:
+        if not isinstance(message.content, str | None):
+            kind = type(message.content).__name__
+            raise LLMApplicationError(
+                f"{what}: the content of a message is text, not a {kind}; images and the like go"
+                " into media_content, a vendor's own message into raw_value"
+            )
+        _checked_media(message.media_content)
+
+
+def checked_table(value: Any, what: str) -> dict[str, Any]:
+    """`value`, or `LLMApplicationError` where it is no dict."""
+    if not isinstance(value, Mapping):
+        raise LLMApplicationError(f"{what} must be a dict, not a {type(value).__name__}")
+    return dict(value)
 
 
 def _checked_media(media: Any) -> Any:
