@@ -193,11 +193,11 @@ def _tools(response: LLMProviderResponse, report: Report) -> None:
 
 
 def _dialect(entry: ModelEntry, report: Report) -> None:
-    from .._provider.formats.registry import find_format
+    from .._provider.formats.registry import make_format
 
     config = entry.resolve().config
     try:
-        strategy = find_format(config["type"])(config)
+        strategy = make_format(config["type"], config)
     except LLMConfigError as exc:
         report.findings.append(Finding("dialect", "fail", str(exc)))
         return

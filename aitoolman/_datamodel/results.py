@@ -7,6 +7,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     NamedTuple,
+    TypeVar,
 )
 
 from .._sync import Sync, call_user_function
@@ -166,10 +167,14 @@ def _origin(from_ledger: bool) -> str:
     return ", from the ledger" if from_ledger else ""
 
 
-def _total(values: Iterable[Any]) -> Any:
+N = TypeVar("N", int, float)
+
+
+def _total(values: Iterable[N | None]) -> N | None:
     """The sum, or None where one addend (or all of them) is unknown."""
-    known = list(values)
-    return sum(known) if known and None not in known else None
+    addends = list(values)
+    known = [value for value in addends if value is not None]
+    return sum(known) if known and len(known) == len(addends) else None
 
 
 @dataclass
