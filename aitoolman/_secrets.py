@@ -19,6 +19,7 @@ __all__ = [
     "mask_headers",
     "mask_tree",
     "mask_url",
+    "shorten",
     "url_secrets",
 ]
 
@@ -62,6 +63,7 @@ _KEY_SHAPE = re.compile(
     r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-.]+"
     r"|(?i:(?<=bearer )|(?<=basic ))(?!\$\{)\S{4,}"
 )
+_LAST_WORD = re.compile(r"[^\s\"'<>,;:(){}\[\]]*\Z")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s\"'<>]+")
 _QUERY_PAIR = re.compile(r"([?&;#])([^=&;#]+)=([^&;#]*)")
 # A password may hold a slash that should have been encoded; a path may hold an @ (host:80/@x).
@@ -121,6 +123,18 @@ def mask_tree(value: Any, *, name: object = "", hidden: bool = False) -> Any:
 
 def _mask_shapes(text: str) -> str:
     return _KEY_SHAPE.sub(MASK, _URL.sub(lambda match: mask_url(match.group()), text))
+
+
+def shorten(text: str, length: int) -> str:
+    """`text` on one printable line of at most `length` characters.
+
+    It is never cut within a word: that might be a key, and half a key is found by no `Redactor`.
+    """
+    head = text[: 16 * length]
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(head.split()))
+    if len(line) <= length and len(head) == len(text):
+        return line
+    return _LAST_WORD.sub("", line[: length - 3]) + "..."
 
 
 class Redactor:

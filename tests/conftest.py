@@ -12,11 +12,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from aitoolman._loops import background
 
 from .fake_llm import FakeLLM
+
+# How long an example takes is the machine's affair; every test has its own bound in seconds.
+hypothesis.settings.register_profile("aitoolman", deadline=None)
+hypothesis.settings.load_profile("aitoolman")
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME_VARIABLES = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")

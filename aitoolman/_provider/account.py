@@ -113,7 +113,7 @@ class Account:
             now - self._sent if self._sent is not None else 0.0,
             outcome,
             self._traffic.status if self._sent is not None and self._traffic else status,
-            code,
+            code and self._redactor.text(code),
             self._redactor.text(reason) if reason else "",
             0.0,
             response.prompt_tokens,

@@ -17,6 +17,7 @@ from .._datamodel import (
     LLMApplicationError,
     LLMResponseFormatError,
 )
+from .._secrets import shorten
 from . import failures
 from .deadline import Deadline
 from .errors import AttemptFailed, Failure, Kind, SinkFailed, TransportError
@@ -164,11 +165,10 @@ class AttemptRun:
         return body
 
     async def _refused(self, reply: HttpReply) -> NoReturn:
-        body = await self._body(reply)
+        await self._body(reply)
+        answer = self._traffic.exchange()  # its secrets are masked before anything is cut short
         raise AttemptFailed(
-            failures.error_answer(
-                self._strategy, reply.status, reply.headers, body, self._clock.wall()
-            )
+            failures.error_answer(self._strategy, answer, reply.headers, self._clock.wall())
         )
 
     async def _whole(self, body: bytes, content_type: str) -> None:
@@ -199,8 +199,13 @@ class AttemptRun:
         finally:
             self.first_token = reader.first_token
         reader.finish()
-        if self._response.finish_reason is None:
+        if self._response.finish_reason is not None:
+            return
+        body = b"".join(self._traffic.blocks).lstrip()
+        if not body.startswith(b"{"):
             self._end(failures.broken_off(), None)
+        # No stream at all, whatever its content type says: one object, an answer or an error.
+        await self._whole(body, reply.content_type)
 
 
 def _decode(body: bytes, content_type: str) -> Any:
@@ -208,7 +213,7 @@ def _decode(body: bytes, content_type: str) -> Any:
     try:
         return decode_json(text)
     except ValueError as exc:
-        start = " ".join(text[:200].split())
+        start = shorten(text, 200)
         kind = content_type or "no content type"
         raise LLMResponseFormatError(
             f"the answer is no JSON ({kind}): {start!r}; is `url` the address of the API?"

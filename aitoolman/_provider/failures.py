@@ -14,7 +14,7 @@ from .rates import retry_after
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._datamodel import LLMApiRequestError
+    from .._datamodel import Exchange, LLMApiRequestError
     from .formats.base import LLMFormatStrategy
 
 __all__ = ["broken_off", "error_answer", "in_stream", "timed_out", "too_long_a_wait", "unreadable"]
@@ -30,24 +30,20 @@ _HINTS = {
 
 
 def error_answer(
-    strategy: LLMFormatStrategy,
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    wall: float,
+    strategy: LLMFormatStrategy, answer: Exchange, headers: Mapping[str, str], wall: float
 ) -> Failure:
     """An answer with a status other than 2xx.
 
     Args:
         strategy: Knows how the vendor writes errors.
-        status: HTTP status.
-        headers: Of the answer.
-        body: Of the answer.
+        answer: What came, secrets masked.
+        headers: As they came.
         wall: Unix time.
     """
+    status = answer.status or 0
     if 300 <= status < 400:
-        return _redirected(status, headers)
-    error = strategy.parse_error(status, body.decode("utf-8", "replace"))
+        return _redirected(status, answer.response_headers)
+    error = strategy.parse_error(status, answer.response_body)
     return _from_error(error, status, retry_after(headers, wall))
 
 
@@ -77,7 +73,8 @@ def _from_error(error: VendorError, status: int, asked: float | None) -> Failure
 
 
 def _redirected(status: int, headers: Mapping[str, str]) -> Failure:
-    place = "".join(c for c in headers.get("Location", "")[:_SHORT] if c.isprintable())
+    found = (value for name, value in headers.items() if name.lower() == "location")
+    place = "".join(c for c in next(found, "")[:_SHORT] if c.isprintable())
     return Failure(
         f"HTTP {status}: the server sends us to {place or 'another address'}, which is not followed"
         " because the key would go there too; set `url` to the final address",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
 import re
 import ssl
 import urllib.request
@@ -35,6 +36,9 @@ __all__ = ["MAX_BODY", "HttpClient", "HttpReply"]
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of one answer, after decompression; a larger one is an error."""
+
+LARGE_BODY = 512 * 1024
+"""Bytes of a request that are sent in one go."""
 
 KEEP_ALIVE = 4.0
 """Seconds an idle connection is kept: llama.cpp's server closes its own after 5."""
@@ -147,7 +151,7 @@ class _Exchange:
         return await client.session._request(  # the public verbs add a layer per call
             method,
             self._url,
-            data=self._body,
+            data=_payload(self._body),
             headers=self._headers,
             allow_redirects=False,
             proxy=client.proxy_for(self._url),
@@ -229,6 +233,11 @@ class HttpClient:
             await session.close()
             # A closed TLS transport says goodbye in the next turns of the loop.
             await asyncio.sleep(0)
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """The body as aiohttp wants it: a large one piece by piece, so that the loop runs on."""
+    return io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
 
 
 def _environment_proxy(scheme: str, host: str) -> URL | None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "blank_response"]
 
+END_SECONDS = 0.5
+"""How long a cancelled request waits for its sinks to take the end of their messages."""
+
 
 def blank_response(request: LLMProviderRequest) -> LLMProviderResponse:
     """A response to `request` that says nothing yet."""
@@ -45,7 +48,8 @@ class Job:
     """
 
     __slots__ = (
-        *("_answered", "_callback", "_future", "_on_answer", "_redactor", "_work", "_working"),
+        *("_answered", "_callback", "_ending", "_future", "_on_answer", "_redactor", "_work"),
+        "_working",
         *("request", "response", "task"),
     )
 
@@ -64,6 +68,7 @@ class Job:
         self._callback = callback
         self._on_answer = on_answer
         self._working = False
+        self._ending: asyncio.Timeout | None = None
         self._answered = False
         self._future = request.response
         self._future.add_done_callback(self._on_future_done)
@@ -78,6 +83,8 @@ class Job:
             self._working = False
             self.request.is_cancelled = True
             self.task.cancel()
+        elif self._ending is not None:
+            self._hurry(self._ending)
 
     def _on_future_done(self, future: asyncio.Future[LLMProviderResponse]) -> None:
         if future.cancelled():
@@ -126,12 +133,24 @@ class Job:
         self.response.error_text = self._redactor.text(text)
 
     async def _end_messages(self, writer: ReplyWriter) -> None:
+        if self.request.output_channel is None and self.request.reasoning_channel is None:
+            return
         try:
-            await writer.finish()
+            async with asyncio.timeout(None) as self._ending:
+                if self.request.is_cancelled:
+                    self._hurry(self._ending)
+                await writer.finish()
         except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
             if self.response.error_text is None:
                 text = f"the output channel failed: {type(exc).__name__}: {exc}"
                 self._fail(FinishReason.error_app, text)
+
+        finally:
+            self._ending = None
+
+    def _hurry(self, ending: asyncio.Timeout) -> None:
+        """Nobody waits for the text any more: a sink that dawdles does not hold the answer."""
+        ending.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
 
     def _answer(self) -> None:
         self._answered = True

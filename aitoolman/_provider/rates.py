@@ -159,7 +159,7 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return min(milliseconds / 1000, _FOREVER)
     return seconds_until(headers.get("Retry-After", ""), wall)
 
 
@@ -179,7 +179,7 @@ def _from_number(number: float, wall: float) -> float:
     """Seconds; a number as large as Unix time (or a thousand times that) names a moment."""
     if number > 1e11:
         number /= 1000
-    return max(number - wall, 0.0) if number > 1e9 else min(number, _FOREVER)
+    return min(max(number - wall, 0.0) if number > 1e9 else number, _FOREVER)
 
 
 def _number(text: str) -> float | None:

@@ -2,7 +2,8 @@
 
 The rules are those of the HTML standard, "Server-sent events", 9.2.6: lines end with LF, CR LF or
 CR, a byte order mark may come first, a blank line ends an event, one without data is none. The
-usual event, one ``data:`` line, is made directly; httpx-sse interprets everything else.
+usual event, one ``data:`` line, is made directly, a lone comment is dropped; httpx-sse interprets
+everything else.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class EventSplitter:
             ):
                 text = whole[start + 6 : end].decode("utf-8", "replace")
                 events.append(self._event_type(data=text))
-            else:
+            elif not whole.startswith(b":", start) or whole.find(b"\n", start, end) >= 0:
                 self._interpret(whole[start : end + 1], events)
             start = end + 2
         self._keep(whole[start:])

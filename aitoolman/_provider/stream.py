@@ -75,8 +75,10 @@ class StreamReader:
         while block := await reply.block():
             deadline.pause()
             blocks.append(block)
+            # A request for no stream has one time limit for all of it, and so has a stream's tail.
+            counts = self._response.stream and self._response.finish_reason is None
             alive, done = await self._events(splitter.feed(block))
-            deadline.resume(alive=alive)
+            deadline.resume(alive=alive and counts)
             if done:
                 return await _drain(reply, deadline, blocks)
             if self._response.finish_reason is not None:
@@ -98,9 +100,10 @@ class StreamReader:
             if delta.text or delta.reasoning:
                 alive = True
                 await self._pass_on(delta)
-            elif not alive:
-                # A comment or a ping shows that a proxy lives, not that the model does.
-                alive = event.data.startswith("{") and event.event != "ping"
+            elif (
+                delta.working
+            ):  # a comment, a ping or an empty object shows only that a proxy lives
+                alive = True
             if delta.done:
                 return True, True
         return alive, False

@@ -60,14 +60,17 @@ def _weight(text: str) -> int:
 
 
 def _message_weight(message: Message) -> int:
-    weight = _weight(message.content) if message.content else 0
-    if message.reasoning_content:
-        weight += _weight(message.reasoning_content)
+    weight = _weight_of(message.content) + _weight_of(message.reasoning_content)
     for call in message.tool_calls or ():
-        weight += _weight(call.name) + _weight(call.arguments_text) + 4 * CALL_TOKENS
+        weight += _weight_of(call.name) + _weight_of(call.arguments_text) + 4 * CALL_TOKENS
     if not weight and message.raw_value:
         weight = _json_weight(message.raw_value)
     return weight
+
+
+def _weight_of(value: Any) -> int:
+    """The weight of a text, or of what some callers put in its place, such as a list of parts."""
+    return _weight(value) if isinstance(value, str) else _json_weight(value) if value else 0
 
 
 def _json_weight(value: Any) -> int:

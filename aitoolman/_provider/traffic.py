@@ -43,7 +43,7 @@ class Traffic:
     def exchange(self) -> Exchange:
         """The exchange so far, secrets masked."""
         clean = self._redactor.text
-        headers = {name: clean(value) for name, value in self._headers.items()}
+        headers = {clean(name): clean(value) for name, value in self._headers.items()}
         return Exchange(
             self.target.shown_url,
             dict(self.target.shown_headers),

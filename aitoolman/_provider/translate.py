@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from .._secrets import shorten
 from .errors import TransportError
 
 if TYPE_CHECKING:
@@ -118,6 +119,4 @@ def _errno_text(cause: OSError) -> str:
 
 def _words(exc: BaseException) -> str:
     """An error's own words, on one short line, the bytes of a hostile server made harmless."""
-    text = " ".join(str(getattr(exc, "message", "") or exc).split())
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return (text if len(text) <= 120 else text[:117] + "...") or type(exc).__name__
+    return shorten(str(getattr(exc, "message", "") or exc), 120) or type(exc).__name__

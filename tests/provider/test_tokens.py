@@ -102,3 +102,9 @@ def test_media_teach_nothing() -> None:
     image = user("hi", media_content=[MediaContent("image", url="u")])
     estimator.learn("m", measure_prompt([image]), 50_000)
     assert estimator.ratio("m") == 0.25
+
+
+@pytest.mark.parametrize("content", [5, ["parts"], [{"type": "text", "text": "hi"}], b"x", ""])
+def test_content_of_an_odd_type_has_a_size_too(content):
+    """What some callers send, and some vendors take, spoils no answer."""
+    assert estimate_tokens([Message("user", content)]) > 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from ..._datamodel import LLMResponseFormatError
+from ..._secrets import shorten
 from .answers import (
     append_reasoning,
     append_text,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AnthropicStreamReader"]
 
 _NOTHING = StreamEvent()
+_WORKING = StreamEvent(working=True)
 _TYPES = {
     "message_start", "content_block_start", "content_block_delta", "content_block_stop",
     "message_delta", "message_stop", "error",
@@ -114,8 +116,7 @@ class AnthropicStreamReader:
             state.block(event.index, "thinking").thoughts.append(thought)
             append_reasoning(response, thought)
             return StreamEvent("", thought)
-        _extend(state, event, delta)
-        return _NOTHING
+        return _WORKING if _extend(state, event, delta) else _NOTHING
 
     def _said(
         self, response: LLMProviderResponse, state: AnthropicStream, text: str
@@ -137,7 +138,7 @@ class AnthropicStreamReader:
         if text:
             return self._said(response, state, text)
         response.response_reasoning += reasoning
-        return StreamEvent("", reasoning) if reasoning else _NOTHING
+        return StreamEvent("", reasoning) if reasoning else _WORKING
 
     def _frame(self, response: LLMProviderResponse, state: AnthropicStream, event: _Event) -> None:
         message = event.message if isinstance(event.message, dict) else {}
@@ -165,14 +166,14 @@ class AnthropicStreamReader:
         try:
             value = decode_json(word)
         except ValueError as exc:
-            raise LLMResponseFormatError(f"an event is no JSON: {word[:200]}") from exc
+            raise LLMResponseFormatError(f"an event is no JSON: {shorten(word, 200)}") from exc
         if error_in(value):
             _raise_error(data)
         if isinstance(value, dict) and isinstance(kind := value.get("type"), str):
             if kind not in _TYPES:
                 return _NOTHING
             return self._read_again(response, value)
-        raise LLMResponseFormatError(f"an event is not understood: {word[:200]}")
+        raise LLMResponseFormatError(f"an event is not understood: {shorten(word, 200)}")
 
     def _read_again(self, response: LLMProviderResponse, value: dict[str, Any]) -> StreamEvent:
         try:
@@ -198,8 +199,8 @@ def _checked_block(raw: Any) -> dict[str, Any]:
     return raw
 
 
-def _extend(state: AnthropicStream, event: _Event, delta: _Delta) -> None:
-    """Deltas without visible text: arguments, signatures, citations; others are ignored."""
+def _extend(state: AnthropicStream, event: _Event, delta: _Delta) -> bool:
+    """Deltas without visible text: arguments, signatures, citations; False: of another kind."""
     if delta.type == "input_json_delta":
         piece = text_of(delta.partial_json, "an input delta")
         state.block(event.index, "tool_use").pieces.append(piece)
@@ -208,7 +209,12 @@ def _extend(state: AnthropicStream, event: _Event, delta: _Delta) -> None:
         state.block(event.index, "thinking").signature.append(piece)
     elif delta.type == "citations_delta" and delta.citation is not None:
         raw = state.block(event.index, "text").raw
-        raw["citations"] = [*(raw.get("citations") or ()), delta.citation]
+        if raw.get("citations") is None:
+            raw["citations"] = []
+        raw["citations"].append(delta.citation)
+    else:
+        return False
+    return True
 
 
 def _add(response: LLMProviderResponse, text: str, reasoning: str) -> None:

@@ -22,6 +22,8 @@ class StreamEvent(NamedTuple):
     reasoning: str = ""
     done: bool = False
     """True: the vendor said that the stream is over (``[DONE]``, ``message_stop``)."""
+    working: bool = False
+    """True: no text yet a sign that the model works, such as a piece of a tool call."""
 
 
 class VendorError(NamedTuple):

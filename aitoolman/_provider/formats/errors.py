@@ -9,6 +9,7 @@ import re
 from typing import Any, Literal
 
 from ..._datamodel import LLMApiRequestError
+from ..._secrets import shorten
 from .base import VendorError
 
 __all__ = ["classify", "error_in", "parse_error_body", "refuses_content", "request_error"]
@@ -136,7 +137,7 @@ def _word(data: dict[str, Any], *keys: str) -> str | None:
     for key in keys:
         value = data.get(key)
         if isinstance(value, str) and value and not value.isdigit():
-            return value[:100]
+            return shorten(value, 100)
     return None
 
 
@@ -172,8 +173,7 @@ def _strip_html(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_MESSAGE else line[: _MAX_MESSAGE - 3] + "..."
+    return shorten(text, _MAX_MESSAGE)
 
 
 def _phrase(status: int) -> str:

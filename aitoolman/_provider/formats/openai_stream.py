@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from ..._datamodel import LLMResponseFormatError
+from ..._secrets import shorten
 from .answers import (
     append_reasoning,
     append_text,
@@ -83,7 +84,9 @@ class OpenAIStreamReader:
         if finish is not None:
             set_finish(response, finish, word)
             assemble(response, state, self._dialect)
-        return StreamEvent(text, reasoning)
+        if text or reasoning or delta is None:
+            return StreamEvent(text, reasoning)
+        return StreamEvent(working=any(getattr(delta, name) for name in delta.__struct_fields__))
 
     def _delta(self, state: OpenAIStream, delta: Any) -> tuple[str, str]:
         text = reasoning = ""
@@ -124,7 +127,7 @@ class OpenAIStreamReader:
         try:
             value = decode_json(word)
         except ValueError as exc:
-            raise LLMResponseFormatError(f"an event is no JSON: {word[:200]}") from exc
+            raise LLMResponseFormatError(f"an event is no JSON: {shorten(word, 200)}") from exc
         if error_in(value):
             _raise_error(data)
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aitoolman import LLMApiRequestError, LLMResponseFormatError
-from aitoolman._provider.formats import LLMFormatStrategy, make_format
+from aitoolman._provider.formats import LLMFormatStrategy, StreamEvent, make_format
 
 from .bench import event, new_response, play
 
@@ -42,7 +42,7 @@ def test_keep_alives_are_ignored(junk: str) -> None:
     """Empty data, comments sent as data and pings say nothing."""
     response, said = play(ours(), [junk, delta(content="a"), junk, delta("stop"), junk, DONE])
     assert response.response_text == "a"
-    assert said[0] == ("", "", False)
+    assert said[0] == StreamEvent()
 
 
 @pytest.mark.parametrize(
