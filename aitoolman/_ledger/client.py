@@ -13,6 +13,7 @@ from .schema import default_path
 from .store import LedgerStore
 
 if TYPE_CHECKING:
+    import asyncio
     import os
     from collections.abc import Sequence
 
@@ -63,7 +64,7 @@ class LLMLedgerClient(HomedClient):
         self.client = client
         self.path = _beside(client) if path is None else Path(path).expanduser().absolute()
         self.options = LedgerOptions.checked(mode, retention, pace, self.path)
-        self._entered = False
+        self._opener: bool | None = None
 
     def __repr__(self) -> str:
         return f"LLMLedgerClient({self.client!r}, {str(self.path)!r}, mode={self.options.mode!r})"
@@ -105,6 +106,8 @@ class LLMLedgerClient(HomedClient):
             LLMConfigError: The file cannot be used as a ledger.
         """
         target: Any = self.client if self._off else super()
+        if self._off:
+            self._is_opener()
         request: LLMProviderRequest = await target.request(
             model_name=model_name,
             messages=messages,
@@ -188,21 +191,40 @@ class LLMLedgerClient(HomedClient):
         """`text` without the secrets that the client below knows."""
         return self.client.redact(text)
 
-    # Life
+    def under_way(self, context_id: str | None = None) -> list[LLMProviderResponse]:
+        """What is known so far of the requests under way; any thread may ask."""
+        return self.client.under_way(context_id)
+
+    # Life: in mode `off` it is that of the client below
+
+    @property
+    def home(self) -> asyncio.AbstractEventLoop | None:
+        """The loop this client lives on, or None before its first use."""
+        return getattr(self.client, "home", None) if self._off else super().home
 
     async def __aenter__(self) -> Self:
         if not self._off:
             return await super().__aenter__()
-        if getattr(self.client, "home", None) is None:
+        if self._is_opener():
             await self.client.__aenter__()
-            self._entered = True
         return self
+
+    def _is_opener(self) -> bool:
+        """True where nobody used the client below before this one did."""
+        if self._opener is None:
+            self._opener = getattr(self.client, "home", None) is None
+        return self._opener
+
+    async def drain(self) -> None:
+        """Close as soon as every request that is under way has its answer."""
+        if self._off and self._opener:
+            await self.client.drain()
+        await super().drain()
 
     async def close(self) -> None:
         """End all requests and write what is still waiting. Again is fine."""
-        if self._entered:
-            self._entered = False
-            await self.client.__aexit__(None, None, None)
+        if self._off and self._opener:
+            await self.client.close()
         await super().close()
 
 

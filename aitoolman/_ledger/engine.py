@@ -250,6 +250,10 @@ class LedgerEngine:
         wanted = [await self._asked(request) for request in requests]
         return await find_all(self._store, wanted, record)
 
+    def under_way(self, context_id: str | None = None) -> list[LLMProviderResponse]:
+        """What the client below knows so far of the requests under way."""
+        return self._below.client.under_way(context_id)
+
     # Models and events
 
     def redact(self, text: str) -> str:

@@ -12,6 +12,7 @@ from aitoolman import (
     LLMApplication,
     LLMConfigError,
     LLMLedgerClient,
+    LLMLocalClient,
     LLMScriptedClient,
     MediaContent,
     ScriptedReply,
@@ -85,6 +86,23 @@ async def test_off_is_nothing_but_the_client_below(path):
     assert len(inner.requests) == 2
     assert inner.events
     assert not path.exists()
+
+
+@pytest.mark.parametrize("mode", ["off", "read_write"])
+async def test_the_client_below_is_closed_by_whoever_opened_it(path, provider_config, mode):
+    """Used through the ledger alone it is closed with it; in use before, it stays open."""
+    inner = LLMLocalClient(provider_config)
+    client = LLMLedgerClient(inner, path, mode)
+    await (await start(client, model="nonsense")).response
+    assert client.home is not None
+    assert client.under_way() == []
+    await client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await ask(inner)
+    async with LLMLocalClient(provider_config) as shared:
+        async with LLMLedgerClient(shared, path, mode) as client:
+            await ask(client, model="nonsense")
+        await ask(shared, model="nonsense")
 
 
 async def test_the_log_in_memory_is_bounded(path):
