@@ -86,6 +86,7 @@ class _Again:
         self._keep = keep
         self.nodes: set[Node] = set()
         self.left_out: set[Node] = set()
+        self._passed: set[Node] = set()
         self._brought: dict[Node, list[Node]] = {}
         for other in workflow._engine.nodes:
             if other.added_by is not None:
@@ -109,7 +110,7 @@ class _Again:
             node = todo.pop()
             if node not in self.nodes:
                 self.nodes.add(node)
-                todo += _depending_on(node)
+                todo += self._depending_on(node)
                 todo += self._leave_out(node)
 
     def _leave_out(self, node: Node) -> list[Node]:
@@ -118,15 +119,16 @@ class _Again:
         self.left_out.update(gone)
         return gone + [earlier for other in gone for earlier in other.predecessors]
 
-
-def _depending_on(node: Node) -> list[Node]:
-    """Those that need the outcome of this node's place, which earlier ones may have handed on."""
-    found, places = [], [node]
-    while places:
-        place = places.pop()
-        found += [*place.children, *place.waiters]
-        places += place.predecessors
-    return found
+    def _depending_on(self, node: Node) -> list[Node]:
+        """Those that need the outcome of this node's place, which earlier ones have handed on."""
+        found, places = [], [node]
+        while places:
+            place = places.pop()
+            if place not in self._passed:
+                self._passed.add(place)
+                found += [*place.children, *place.waiters]
+                places += place.predecessors
+        return found
 
 
 class _Twins:
@@ -136,6 +138,7 @@ class _Twins:
         self._old = workflow
         self._again = again
         self.nodes: dict[Node, Node] = {}
+        self._records = {record.task_id: record for record in workflow.history}
         self._loose: dict[int, tuple[Task, Task]] = {}
         kept = [n for n in workflow._engine.nodes if n not in again.left_out]
         done = {node.task.task_id for node in kept if node not in again.nodes}
@@ -186,7 +189,7 @@ class _Twins:
         twin.waiters = self._twins_of(node.waiters)
         own = {k: v for k, v in vars(twin.task).items() if k not in ("workflow", "_node")}
         vars(twin.task).update(self._mapped(own))
-        record = self._old.history.of(node.task)
+        record = self._records.get(node.task.task_id)
         if record is not None and is_whole(record.output):
             twin.task.output_data = record.output
         twin.settled = self._stays_settled(node)

@@ -109,30 +109,26 @@ def graph_of_steps(records: Iterable[StepRecord]) -> Graph:
 
 
 def _tidy(places: list[Place], edges: list[Edge]) -> Graph:
-    """Without arrows to nowhere, and with one arrow between two places."""
+    """Without arrows to nowhere, and with one arrow between two places.
+
+    Of the tasks that one task added, only those get its arrow that no other of them leads to.
+    """
     known = {place.id for place in places}
     kept: dict[tuple[str, str], Edge] = {}
     for edge in edges:
         if edge.start in known and edge.end in known:
             kept.setdefault((edge.start, edge.end), edge)
-    led_to = {edge.end for edge in kept.values() if edge.kind != "inside"}
     inside = {edge.end: edge.start for edge in kept.values() if edge.kind == "inside"}
+    beside: dict[str, set[str | None]] = {}  # who added the tasks that lead to a task
+    for edge in kept.values():
+        if edge.kind != "inside":
+            beside.setdefault(edge.end, set()).add(inside.get(edge.start))
     shown = [
         edge
         for edge in kept.values()
-        if edge.kind != "inside" or edge.end not in led_to or not _has_sibling(edge, kept, inside)
+        if edge.kind != "inside" or edge.start not in beside.get(edge.end, ())
     ]
     return Graph(places, shown)
-
-
-def _has_sibling(
-    edge: Edge, edges: Mapping[tuple[str, str], Edge], inside: Mapping[str, str]
-) -> bool:
-    """True where a task beside it, added by the same one, leads to it already."""
-    return any(
-        other.end == edge.end and other.kind != "inside" and inside.get(other.start) == edge.start
-        for other in edges.values()
-    )
 
 
 def grouped(graph: Graph) -> Graph:
