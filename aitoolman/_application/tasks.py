@@ -26,8 +26,9 @@ from .._sync import call_user_function
 from .snapshots import duplicate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from .._datamodel import ToolCall
     from .scheduling import Given, Node
     from .workflow import LLMWorkflow
 
@@ -206,20 +207,10 @@ class LLMTask(Task):
         if not result.tool_calls:
             return
         call = result.tool_calls[0]
-        if call.name not in kwargs:
-            hint = did_you_mean(call.name, kwargs)
-            raise LLMApplicationError(
-                f"{self.task_name}: the model called {call.name!r}, but no task is given for it;"
-                f" {hint}"
-            )
-        if call.arguments is None:
-            raise LLMApplicationError(
-                f"{self.task_name}: the arguments of {call.name!r} are no JSON object:"
-                f" {call.arguments_text[:200]}"
-            )
+        arguments = _checked_call(self.task_name, call, kwargs)
         target = kwargs[call.name]()
         target.task_name = call.name
-        take_arguments(target, call.arguments)
+        take_arguments(target, arguments)
         self.next_task = target
         self.chosen_by = f"tool call {call.name}"
         raise TaskEnds
@@ -282,6 +273,21 @@ class LLMTask(Task):
         raise LLMWorkflowError(
             f"{self.task_name} has no request: give it an LLMModuleRequest or an LLMDirectRequest"
         )
+
+
+def _checked_call(task_name: str, call: ToolCall, targets: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a tool call that leads to one of `targets`."""
+    if call.name not in targets:
+        raise LLMApplicationError(
+            f"{task_name}: the model called {call.name!r}, but no task is given for it;"
+            f" {did_you_mean(call.name, targets)}"
+        )
+    if call.arguments is None:
+        raise LLMApplicationError(
+            f"{task_name}: the arguments of {call.name!r} are no JSON object:"
+            f" {call.arguments_text[:200]}"
+        )
+    return call.arguments
 
 
 def take_arguments(task: Task, arguments: dict[str, Any]) -> None:
