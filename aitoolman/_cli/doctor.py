@@ -27,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 where all is well, 1 where something has to be fixed, 2 for a wrong file."""
-    from .._config import ProviderConfig, load_config
+    from .._config import load_config
+    from .._provider.checking import checked_config
 
     try:
         table = load_config(arguments.config)
-        config = ProviderConfig.from_dict(table)
+        config = checked_config(table)
         print(f"{arguments.config}: {len(config.entries)} models, all keys valid")
         if arguments.prompts:
             _check_prompts(arguments.prompts)

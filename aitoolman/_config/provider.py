@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .entries import ModelEntry
+    from .reading import EntryCheck
 
 __all__ = ["LedgerConfig", "ProviderConfig"]
 
@@ -72,18 +73,23 @@ class ProviderConfig:
 
     @classmethod
     def from_dict(
-        cls, config: Mapping[str, Any], known_types: Iterable[str] = ()
+        cls,
+        config: Mapping[str, Any],
+        known_types: Iterable[str] = (),
+        check_entry: EntryCheck | None = None,
     ) -> ProviderConfig:
         """Check a provider configuration and make values of it; `config` is not changed.
 
         Args:
             config: What `load_config` gave, or a dict of the same shape.
             known_types: Formats registered besides the built-in ones.
+            check_entry: Says what is wrong with an ``[api]`` table beyond the types of its values,
+                with keys relative to the table.
 
         Raises:
             LLMConfigError: With all mistakes.
         """
-        parts = read_provider(config, known_types)
+        parts = read_provider(config, known_types, check_entry)
         ledger = None if parts.ledger is None else LedgerConfig(**parts.ledger)
         return cls(parts.entries, parts.aliases, parts.server, ledger, parts.file)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,9 @@ from .paths import child, quoted
 from .rules import Key, check_table, copied, name_text
 from .variables import has_reference
 
-__all__ = ["ProviderParts", "read_provider"]
+__all__ = ["EntryCheck", "ProviderParts", "read_provider"]
+
+EntryCheck = Callable[[Mapping[str, Any]], list[ConfigProblem]]
 
 
 class ProviderParts(NamedTuple):
@@ -36,21 +38,32 @@ class ProviderParts(NamedTuple):
     ledger: dict[str, Any] | None
 
 
-def read_provider(config: Mapping[str, Any], known_types: Iterable[str]) -> ProviderParts:
-    """Check a provider configuration and take it apart.
+def read_provider(
+    config: Mapping[str, Any],
+    known_types: Iterable[str],
+    check_entry: EntryCheck | None = None,
+) -> ProviderParts:
+    """Check a provider configuration and take it apart, see `ProviderConfig.from_dict`.
 
     Raises:
         LLMConfigError: With all mistakes.
     """
-    return _Reader(config, frozenset(known_types) | set(defaults.BUILTIN_TYPES)).read()
+    types = frozenset(known_types) | set(defaults.BUILTIN_TYPES)
+    return _Reader(config, types, check_entry).read()
 
 
 class _Reader:
     """One reading of one configuration: collects every problem, then raises or gives the parts."""
 
-    def __init__(self, config: Mapping[str, Any], known_types: frozenset[str]) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        known_types: frozenset[str],
+        check_entry: EntryCheck | None,
+    ) -> None:
         self.config = config
         self.known_types = known_types
+        self.check_entry = check_entry
         path = getattr(config, "path", None)
         self.file = str(path) if path else None
         self.base = Path(path).parent if path else Path.cwd()
@@ -101,9 +114,17 @@ class _Reader:
             kind = _type(given) or _type(default) or defaults.API_TYPE
             if self._one_type(table, path):
                 self._fits_type(table, kind, path)
+                self._further(given, kind, path)
         if len(self.problems) > before:
             return None
         return _merged(name, self.file, given, default, self.base)
+
+    def _further(self, given: dict[str, Any], kind: str, path: str) -> None:
+        """What the caller's own check finds."""
+        if self.check_entry is None or has_reference(kind):
+            return
+        found = self.check_entry(_known(given | {"type": kind}))
+        self.problems += [p._replace(key=f"{path}.{p.key}") for p in found]
 
     def _one_type(self, table: Mapping[str, Any], path: str) -> bool:
         """Check ``type`` and ``api_type``, two names of one key; False where they are wrong."""
@@ -142,6 +163,14 @@ class _Reader:
 def _type(table: Mapping[str, Any]) -> str | None:
     found: str | None = table.get("type", table.get("api_type"))
     return found
+
+
+def _known(value: Any) -> Any:
+    """A table without what is known only once its variables are put in."""
+    if not isinstance(value, Mapping):
+        return value
+    known = {k: _known(v) for k, v in value.items()}
+    return {k: v for k, v in known.items() if not (isinstance(v, str) and has_reference(v))}
 
 
 def _alias_keys(table: Any) -> dict[str, Key]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._config import ProviderConfig
 from .._datamodel import FinishReason, LLMApiRequestError, LLMConfigError
 from .._secrets import Redactor
+from .checking import checked_config
 from .clock import Clock
 from .endpoint import Endpoint
 from .errors import SinkFailed
-from .formats.registry import format_names
 from .http import HttpClient
 from .inspection import describe, preview
 from .job import Job
@@ -72,7 +72,7 @@ class LLMProviderManager:
         may_send: Callable[[LLMProviderRequest], object] | None = None,
     ) -> None:
         if not isinstance(config, ProviderConfig):
-            config = ProviderConfig.from_dict(config, format_names())
+            config = checked_config(config)
         self.config = config
         self._tools = Tools(
             clock or Clock(), HttpClient(), Redactor(), TokenEstimator(), jitter, may_send

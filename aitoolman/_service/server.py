@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
-from .._config import ProviderConfig
 from .._datamodel import (
     ConfigProblem,
     FinishReason,
@@ -21,6 +20,7 @@ from .._datamodel import (
     LLMError,
 )
 from .._ledger.schema import default_path
+from .._provider.checking import checked_config
 from .._provider.manager import LLMProviderManager
 from .._transport import wire
 from .answers import FinishedAnswers
@@ -80,7 +80,7 @@ class LLMServer:
     """
 
     def __init__(self, config: Mapping[str, Any], limits: Limits | None = None) -> None:
-        self.config = ProviderConfig.from_dict(config)
+        self.config = checked_config(config)
         self.table = self.config.resolve_server()
         self.limits = limits or Limits()
         self.guests = GuestList(self.table, self.config.file)

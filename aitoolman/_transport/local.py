@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._config import ProviderConfig
+from .._provider.checking import checked_config
 from .home import HomedClient
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class LLMLocalClient(HomedClient):
 
     def __init__(self, config: Mapping[str, Any], *, ledger: bool = True) -> None:
         super().__init__()
-        self.config = ProviderConfig.from_dict(config)
+        self.config = checked_config(config)
         self._source = config
         self._ledger = self.config.resolve_ledger() if ledger else None
         if self._ledger is not None and self._ledger.mode == "off":

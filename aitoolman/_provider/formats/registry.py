@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from .base import LLMFormatStrategy
 
-__all__ = ["find_format", "format_names", "make_format", "register_format"]
+__all__ = [
+    "find_format",
+    "format_names",
+    "known_format",
+    "make_format",
+    "own_format",
+    "register_format",
+]
 
 _GROUP = "aitoolman.formats"
 _BUILT_IN = {
@@ -56,6 +63,16 @@ def find_format(name: str) -> type[LLMFormatStrategy] | None:
         found: type[LLMFormatStrategy] = getattr(importlib.import_module(module, __package__), cls)
         return found
     return next((e.load() for e in _installed() if e.name == name), None)
+
+
+def known_format(name: str) -> bool:
+    """True for a built-in or registered name, without a look at the installed packages."""
+    return name in _registered or name in _BUILT_IN
+
+
+def own_format(name: str) -> bool:
+    """True for a name that `register_format` gave its meaning."""
+    return name in _registered
 
 
 def format_names() -> list[str]:
