@@ -35,7 +35,7 @@ class Calm(Task):
         return {f"{deed} {self.input_data.get('index')}": depth}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(plans(), st.integers(0, 80), st.data())
 def test_any_fork_runs_only_what_it_does_not_share(plan, steps, data):
     """Finished, failed or half-way; the parent is left as it was."""
@@ -67,12 +67,50 @@ async def _fork(plan, steps, data):
     assert [(t.task_id, t.status, t.output_data) for t in workflow.tasks] == before
     await run.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+    again = await _free(plan)
+    ended = [(fork.task(task).status, fork.task(task).output_data) for task in tasks]
+    assert ended == [(task.status, task.output_data) for task in again]
+
+
+async def _free(plan):
+    """The tasks of the plan after a run without steps."""
     free = flow()
-    again = [Calm(dict(task.input_data)) for task in tasks]
+    again = [Calm({"deed": step.deed, "index": index}) for index, step in enumerate(plan)]
     for index, step in enumerate(plan):
         free.add_task(again[index])
         for parent in step.parents:
             free.add_task(again[parent], again[index])
     await asyncio.gather(free.wait_tasks(*again), return_exceptions=True)
-    ended = [(fork.task(task).status, fork.task(task).output_data) for task in tasks]
-    assert ended == [(task.status, task.output_data) for task in again]
+    return again
+
+
+@settings(max_examples=50, deadline=None)
+@given(plans(), st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=30), st.data())
+def test_interrupts_at_any_moment_cost_nothing_but_a_repetition(plan, interrupts, data):
+    """Steps and finishes are cut at random; going on ends as a run that nobody disturbed."""
+    limit = data.draw(st.sampled_from([None, 1, 3]))
+    asyncio.run(_interrupt(plan, interrupts, limit))
+
+
+async def _interrupt(plan, interrupts, limit):
+    workflow = flow(max_parallel_tasks=limit)
+    tasks = [Calm({"deed": step.deed, "index": index}) for index, step in enumerate(plan)]
+    for index, step in enumerate(plan):
+        workflow.add_task(tasks[index])
+        for parent in step.parents:
+            workflow.add_task(tasks[parent], tasks[index])
+    run = workflow.debug(*tasks)
+    for at_once, moments in interrupts:
+        if not run.ready:
+            break
+        going = asyncio.create_task(run.finish() if at_once else run.step())
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        going.cancel()
+        await asyncio.wait([going])
+        assert run.ready or run.done
+    await asyncio.gather(run.finish(), return_exceptions=True)
+    assert run.done
+    ended = [(task.status, task.output_data) for task in tasks]
+    assert ended == [(task.status, task.output_data) for task in await _free(plan)]
+    assert asyncio.all_tasks() == {asyncio.current_task()}

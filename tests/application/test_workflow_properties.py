@@ -69,7 +69,7 @@ class Actor(Task):
         return {}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     plans(),
     st.sampled_from([None, 1, 2, 5]),
