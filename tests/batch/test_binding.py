@@ -64,7 +64,7 @@ def test_a_mapping_that_cannot_be_is_an_error_with_a_hint(columns, constants, me
         bind(["text"], ["body"], columns, constants, {})
 
 
-MISSING = [None, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.float32("nan"),
+MISSING = [None, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "ns"), np.float32("nan"),
            decimal.Decimal("NaN")]  # fmt: skip
 
 
