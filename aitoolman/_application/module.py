@@ -139,7 +139,7 @@ class Module:
                 cannot be rendered, data of an unknown kind.
             LLMApiRequestError: There is no such model.
         """
-        from .._batch.plan import make_plan
+        from .._batch.making import make_plan
 
         return await make_plan(
             self._app,
@@ -167,7 +167,7 @@ class Module:
         Raises:
             LLMError: As `plan` and `Plan.run` raise.
         """
-        from .._batch.plan import make_plan
+        from .._batch.making import make_plan
 
         limits = {name: arguments.pop(name) for name in _RUN_OPTIONS & arguments.keys()}
         plan = await make_plan(self._app, self.name, data, whole=False, **arguments)

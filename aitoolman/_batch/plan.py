@@ -4,110 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import typing
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._application.call import Caller
-from .._application.processors import resolve_processor
-from .._datamodel import LLMApplicationError, did_you_mean
+from .._datamodel import LLMApplicationError
 from .._sync import Sync
 from .answers import is_async
-from .binding import Binding, bind
 from .estimate import Estimate, estimate
+from .frame import build_frame
 from .history import (
     Experience,
     experience_of_calls,
     experience_of_results,
     source_name,
 )
-from .home import ledger_for, with_ledger
-from .prepare import Frozen, Missing, RowMaker
+from .home import with_ledger
 from .result import Batch
 from .runner import RunLimits, Runner
-from .source import open_source
+from .source import IteratorSource, ListSource
 from .state import BatchState
 from .survey import Survey, survey_rows
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from .._application.app import LLMApplication
-    from .._datamodel import LLMModuleRequest, Message, ModelDescription
+    from .._datamodel import Message, ModelDescription
     from .._transport.client import LLMClient
+    from .binding import Binding
+    from .prepare import RowMaker
 
-__all__ = ["Plan", "declared_type", "make_plan"]
+__all__ = ["Plan"]
 
+STREAMED_ROWS = 1000
+"""So many rows are answered before they are handed over."""
 _ANSWER_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-
-
-async def make_plan(
-    app: LLMApplication,
-    module_name: str,
-    data: Any,
-    *,
-    columns: Mapping[str, str] | None = None,
-    constants: Mapping[str, Any] | None = None,
-    missing: Missing = "skip",
-    output: str | None = None,
-    ledger: str | os.PathLike[str] | None = None,
-    whole: bool = True,
-    **options: Any,
-) -> Plan:
-    """The plan of a module over `data`, see `Module.plan`; not `whole`: uncounted."""
-    if missing not in typing.get_args(Missing):
-        raise LLMApplicationError(f"missing is 'skip', 'error' or 'empty', not {missing!r}")
-    request = _call_options(app, module_name, options)
-    module, app_vars = app._modules.frozen(request), dict(app.vars)
-    variables = sorted(module.module.variables)
-    open_ones = [v for v in variables if v not in app_vars and v not in (constants or {})]
-    source = open_source(data, open_ones[0] if len(open_ones) == 1 else None)
-    known = source.columns or [*variables, *(columns or {}).values()]  # no row tells of columns
-    binding = bind(variables, known, columns, constants, app_vars)
-    processor = resolve_processor(module.post_processor, app.processors)
-    declared = declared_type(module.post_processor, app.processors)
-    module = module._replace(
-        stream=False, output_channel=None, reasoning_channel=None, post_processor=processor
-    )
-    frozen = Frozen(module, request, app._modules.alias(module.model_name), binding)
-    maker = RowMaker(frozen, source, missing)
-    path = ledger_for(app.client, ledger)
-    plan = Plan(app, maker, output or module.name, declared, path)
-    await plan._look(whole)
-    return plan
 
 
 def _answer_limit(body: Mapping[str, Any]) -> int | None:
     """The most tokens that an answer may have, as a request says it."""
     limits = (body.get(name) for name in _ANSWER_LIMITS)
     return next((n for n in limits if isinstance(n, int)), None)
-
-
-def _call_options(app: LLMApplication, name: str, options: Mapping[str, Any]) -> LLMModuleRequest:
-    """The overrides that all calls of a plan share."""
-    known = ["columns", "constants", "missing", "output", "ledger"]
-    for option in options:
-        if not option.startswith("_"):
-            hint = did_you_mean(option, known)
-            raise LLMApplicationError(
-                f"a plan has no option {option!r}; {hint} (a template variable: constants=)"
-            )
-    return app[name].request(**options)
-
-
-def declared_type(spec: Any, registry: Mapping[str, Any]) -> Any:
-    """The type of the answers, as far as the post-processor says it."""
-    if isinstance(spec, str):
-        spec = registry.get(spec)
-    if spec is None or isinstance(spec, str):
-        return None
-    if isinstance(spec, type) or typing.get_origin(spec) is not None:
-        return spec
-    try:
-        return typing.get_type_hints(spec).get("return")
-    except Exception:  # noqa: BLE001 - no function, or a name that cannot be resolved
-        return None
 
 
 class Plan:
@@ -282,6 +220,8 @@ class Plan:
             LLMApplicationError: An argument means nothing, or a run is under way.
             asyncio.CancelledError: Interrupted; what was answered is in `batch`.
         """
+        if self.state.floor:
+            raise LLMApplicationError("the rows of this plan were streamed; make a new one")
         limits = RunLimits(limit, max_cost, on_error, max_errors)
         return await self._run(limits, None, progress)
 
@@ -303,6 +243,31 @@ class Plan:
         finally:
             self._runner = None
         return self.batch
+
+    async def rows(self, *, on_error: Literal["keep", "stop"] = "keep") -> AsyncIterator[Any]:
+        """Answer the rows of an iterator and hand them over in order, keeping none of them.
+
+        Rows are asked a window at a time, so that memory does not grow with their number (but for
+        some bytes each). ``async for row in plan.rows(): ...`` gives dicts as `Batch.frame` has
+        them.
+
+        Raises:
+            LLMBatchError: As for `run`.
+            LLMApplicationError: The data is no iterator: it is in memory anyway.
+        """
+        if not isinstance(self.source, IteratorSource):
+            raise LLMApplicationError("rows() is for iterators; for other data: run, batch.frame")
+        limits, start = RunLimits(STREAMED_ROWS, on_error=on_error), self.state.floor
+        while self.source.length is None or start < self.source.length:
+            await self._run(limits, None, False)
+            stop = len(self.state.results)
+            part = ListSource(self.source.rows[start:stop], self.source.columns)
+            found = build_frame(part, self.state.results[start:stop], self.output, self.declared)
+            self.state.forget(stop)
+            self.source.forget(start, stop)
+            start = stop
+            for row in found:
+                yield row
 
     def stop(self) -> None:
         """End a run that is under way; `run` returns the batch as it is. From any thread."""

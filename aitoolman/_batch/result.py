@@ -104,7 +104,7 @@ class Batch:
         Raises:
             LLMApplicationError: There is no such post-processor.
         """
-        from .plan import declared_type
+        from .making import declared_type
 
         plan = self.plan
         spec = plan.app[plan.module_name].config.post_processor if processor is None else processor

@@ -131,7 +131,7 @@ class Runner:
 
     def _pending(self) -> Iterator[PreparedRow]:
         """The rows to answer, read from the data a window at a time."""
-        maker, position, left = self._plan.maker, 0, self._limits.limit
+        maker, position, left = self._plan.maker, self._state.floor, self._limits.limit
         while self.reason is None and (left is None or left > 0):
             step = CHUNK if left is None else min(CHUNK, left)
             if self._is_settled(position, position + step):

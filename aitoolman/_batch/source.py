@@ -10,6 +10,8 @@ from .._datamodel import LLMApplicationError
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
 
+_GONE: Mapping[str, Any] = {}
+
 __all__ = ["FrameSource", "IteratorSource", "ListSource", "Source", "open_source"]
 
 
@@ -113,12 +115,9 @@ class IteratorSource(ListSource):
             else:
                 self.rows.append(_as_row(row, len(self.rows), self._variable))
 
-    def forget(self, stop: int) -> None:
-        """Empty the rows before `stop`, which nobody will ask for again."""
-        for position in range(stop - 1, -1, -1):
-            if not self.rows[position]:
-                return
-            self.rows[position] = {}
+    def forget(self, start: int, stop: int) -> None:
+        """Let go of rows that nobody will ask for again; only their places stay."""
+        self.rows[start:stop] = [_GONE] * (stop - start)
 
 
 def open_source(data: Any, variable: str | None) -> Source:

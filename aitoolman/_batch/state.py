@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .engine import RowResult
+from .engine import RowResult
 
 __all__ = ["BatchState"]
+
+
+_FORGOTTEN = RowResult("streamed")
 
 
 @dataclass
@@ -16,6 +17,8 @@ class BatchState:
     """Grows while a batch runs. Sums of money and tokens count all that was asked, retries too."""
 
     results: list[RowResult | None] = field(default_factory=list)
+    floor: int = 0
+    """All rows before this one are settled, and forgotten."""
     settled: int = 0
     good: int = 0
     failed: int = 0
@@ -78,6 +81,11 @@ class BatchState:
             self.seconds += result.seconds or 0.0
             self.spent += result.cost or 0.0
             self.unpriced += result.cost is None
+
+    def forget(self, stop: int) -> None:
+        """Let go of the results before `stop`; the sums stay."""
+        self.results[self.floor : stop] = [_FORGOTTEN] * (stop - self.floor)
+        self.floor = stop
 
     @property
     def cost(self) -> float | None:

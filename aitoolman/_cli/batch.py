@@ -106,7 +106,7 @@ def _client(source: str) -> LLMClient:
 
 async def _plan(client: LLMClient, arguments: argparse.Namespace, data: Any) -> Plan:
     from .._application.app import LLMApplication
-    from .._batch.plan import make_plan
+    from .._batch.making import make_plan
     from .._config import load_config
 
     processors = {name: _function(place) for name, place in arguments.processors}

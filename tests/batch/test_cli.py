@@ -41,6 +41,13 @@ def batch(*words):
     return main([*base, *map(str, words)])
 
 
+def exit_code(*words):
+    try:
+        return batch(*words)
+    except SystemExit as exc:  # argparse ends so
+        return exc.code
+
+
 def rows_of(path):
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
@@ -117,10 +124,7 @@ def test_mistakes_are_named_before_anything_is_sent(project, fake_llm, capsys, w
     (project / "broken.jsonl").write_text('{"body": "a"}\n{"body": \n')
     (project / "ragged.csv").write_text("id,body\n1,a\n2\n")
     (project / "twice.csv").write_text("body,body\n1,a\n")
-    try:
-        assert batch(*words) == code
-    except SystemExit as exc:
-        assert exc.code == code
+    assert exit_code(*words) == code
     assert said in capsys.readouterr().err
     assert not fake_llm.requests
     assert not (project / "o.csv").exists()

@@ -88,7 +88,7 @@ async def test_labels_can_be_given_beside_the_frame(labelled):
     assert batch.judge(["a", "b"]).accuracy == 1
     with pytest.raises(LLMApplicationError, match="1 labels for 2 rows"):
         batch.judge(["a"])
-    with pytest.raises(LLMApplicationError, match="no column 'lable'.*label"):
+    with pytest.raises(LLMApplicationError, match=r"no column 'lable'.*label"):
         batch.judge("lable")
 
 

@@ -106,7 +106,7 @@ async def test_a_notebook_goes_on_after_its_kernel_was_killed(tmp_path, kills):
                 await manager.shutdown_kernel(now=True)
                 break
             goal = fake.stats()["requests_seen"] + rows
-            while not cell.done() and fake.stats()["requests_seen"] < goal:
+            while not cell.done() and fake.stats()["requests_seen"] < goal:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             os.kill(manager.provisioner.process.pid, signal.SIGKILL)
             cell.cancel()

@@ -342,8 +342,8 @@ async def test_a_processors_declared_type_makes_the_columns(make_app, fake_llm):
 
 async def test_format_retries_work_in_batches_and_when_resumed(make_app, fake_llm):
     """A kept bad answer is not the end of its row: the conversation goes on as it did."""
-    prompts = {"module": {"m": {"model": "fast", "post_processor": "parse_json",
-                                "format_retries": 1, "template": {"user": "{{ text }}"}}}}  # fmt: skip
+    module = {"model": "fast", "post_processor": "parse_json", "format_retries": 1}
+    prompts = {"module": {"m": {**module, "template": {"user": "{{ text }}"}}}}
     fake_llm.script(lambda seen: '{"n": 1}' if len(seen.messages) > 1 else "what?")
     for _ in range(2):
         async with make_app(prompts=prompts) as app:
