@@ -49,7 +49,7 @@ class NotebookChannelCollector(ChannelCollector):
         *,
         reasoning: Collection[str] | None = None,
         stop: Callable[[], None] | None = None,
-        reason: Callable[[], str | None] = lambda: None,
+        reason: Callable[[], str | None] | None = None,
     ) -> None:
         super().__init__(channels)
         folded = (
@@ -100,7 +100,7 @@ class NotebookChannelCollector(ChannelCollector):
     def _finish(self) -> None:
         assert self._view is not None
         status = self._status or self._last_words()
-        why = self._reason()
+        why = self._reason() if self._reason is not None else None
         error = self._error or (f"{why}; what was under way is ended" if why else None)
         final = bundle(list(self._sections.values()), status, error)
         if self._picture is not None:
