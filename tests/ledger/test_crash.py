@@ -124,7 +124,7 @@ def test_killed_writers_lose_nothing(tmp_path, vendor):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_writers_killed_many_times_lose_nothing(tmp_path, vendor):
     """Two hundred kills."""
     path, acks = run_and_kill(tmp_path, vendor, kills=200, questions=20_000, seed=2)
