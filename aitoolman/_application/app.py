@@ -128,7 +128,7 @@ class LLMApplication:
                 undefined variable.
         """
         call = await self._prepared(request)
-        return await call_runner.get()(self._caller(), call)
+        return await call_runner.get()(self._caller(call.request), call)
 
     async def preview(self, request: LLMModuleRequest | LLMDirectRequest) -> RequestPreview:
         """The whole request as `call` would send it; nothing is sent.
@@ -169,12 +169,15 @@ class LLMApplication:
         values = itertools.chain(self.vars.values(), request.template_params.values())
         return not all(type(value) in _PLAIN for value in values)
 
-    def _caller(self) -> Caller:
+    def _caller(self, request: LLMDirectRequest) -> Caller:
+        # Most applications of a factory write nowhere, and live without channels.
+        targets = (request.output_channel, request.reasoning_channel)
+        named = any(isinstance(target, str) and target for target in targets)
         return Caller(
             self.client,
             self.context_id,
             self._source,
-            self.channels,
+            self.channels if named else {},
             self.processors,
             self._modules.alias,
         )

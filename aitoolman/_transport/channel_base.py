@@ -50,7 +50,7 @@ class Channel(Generic[T]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ready: deque[T] = deque()
-        self._waiters: deque[Waiter] = deque()
+        self._waiters: list[Waiter] = []
         self._complete = False
         self._began = 0  # when that which is ready began to be written, on the common clock
 
@@ -129,18 +129,18 @@ class Channel(Generic[T]):
                 " be written (None is what ends a single message)"
             )
 
-    def _register(self, waiters: deque[Waiter]) -> Waiter:
+    def _register(self, waiters: list[Waiter]) -> Waiter:
         if self._complete:
             raise EOFError("the channel is complete and everything in it has been read")
         waiter = Waiter()
         waiters.append(waiter)
         return waiter
 
-    def _wake(self, waiters: deque[Waiter]) -> None:
-        while waiters and not waiters.popleft().wake():
+    def _wake(self, waiters: list[Waiter]) -> None:
+        while waiters and not waiters.pop(0).wake():
             pass
 
-    def _wake_all(self, waiters: deque[Waiter]) -> None:
+    def _wake_all(self, waiters: list[Waiter]) -> None:
         while waiters:
             self._wake(waiters)
 
@@ -149,7 +149,7 @@ class Channel(Generic[T]):
     def _tidy(self) -> None:
         """Do what could not be done while the lock was held."""
 
-    async def _wait(self, waiter: Waiter, waiters: deque[Waiter]) -> None:
+    async def _wait(self, waiter: Waiter, waiters: list[Waiter]) -> None:
         self._tidy()
         try:
             await waiter.wait()
@@ -157,7 +157,7 @@ class Channel(Generic[T]):
             self._leave(waiter, waiters)
             raise
 
-    def _leave(self, waiter: Waiter, waiters: deque[Waiter]) -> None:
+    def _leave(self, waiter: Waiter, waiters: list[Waiter]) -> None:
         with self._lock:
             try:
                 waiters.remove(waiter)

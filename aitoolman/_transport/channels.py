@@ -64,14 +64,14 @@ class TextFragmentChannel(Channel[Optional[str]]):  # noqa: UP045 - as specified
         self.limit = limit
         self._messages: deque[_Message] = deque()
         self._anonymous: _Message | None = None
-        self._whole_waiters: deque[Waiter] = deque()
+        self._whole_waiters: list[Waiter] = []
         self._begun = False  # a reader has taken some of the first message
         self._size = 0
         self._empty = 0  # unread messages without text: one character each, or they would pile up
         self._forgettable = 0  # finished messages of which nothing has been read
         self._forgotten = 0
         self._warn = False
-        self._dropped: deque[_Message] = deque()  # their writers were garbage-collected
+        self._dropped: list[_Message] = []  # their writers were garbage-collected
 
     def write_nowait(self, message: str | None) -> None:
         """Add a fragment to the anonymous writer's message, or end it with None, from any thread.
@@ -265,7 +265,7 @@ class TextFragmentChannel(Channel[Optional[str]]):  # noqa: UP045 - as specified
 
     def _end_dropped(self) -> None:
         while self._dropped:
-            message = self._dropped.popleft()
+            message = self._dropped.pop(0)
             if not self._complete:
                 self._abandon(message)
 
