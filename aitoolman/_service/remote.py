@@ -50,18 +50,17 @@ class RemoteEngine:
     """
 
     def __init__(self, endpoints: Sequence[str], keys: TokenKeys | None, timing: Timing) -> None:
+        self._endpoints = endpoints
         self._keys = keys
         self._timing = timing
-        self._loop = asyncio.get_running_loop()
-        self._links = [Link(endpoint, keys, self, timing) for endpoint in endpoints]
-        self._turn = itertools.cycle(range(len(self._links)))
+        self._links: list[Link] = []
         self._calls: dict[str, RemoteCall] = {}
         self._waiting: deque[RemoteCall] = deque()
         """Calls that no server has now."""
         self._contexts: OrderedDict[str, Link] = OrderedDict()
         self._questions: dict[str, tuple[Link, asyncio.Future[tuple[wire.Header, bytes]]]] = {}
         self._numbers = itertools.count(1)
-        self._abandoned: dict[Link, set[str]] = {link: set() for link in self._links}
+        self._abandoned: dict[Link, set[str]] = {}
         """Calls that another server took over: to be cancelled where they were."""
         self._watcher: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -70,13 +69,28 @@ class RemoteEngine:
     def links(self) -> list[Link]:
         return self._links
 
+    def _begin(self) -> None:
+        """Settle on the running loop, which is the home loop from the first use on."""
+        if not self._links:
+            self._loop = asyncio.get_running_loop()
+            self._links = [Link(e, self._keys, self, self._timing) for e in self._endpoints]
+            self._turn = itertools.cycle(range(len(self._links)))
+            self._abandoned = {link: set() for link in self._links}
+
     # What a homed client needs
 
     def submit(self, request: LLMProviderRequest) -> None:
         """Start a request and return at once; its ``response`` gets exactly one answer."""
+        self._begin()
         call = RemoteCall(request, self)
+        if request.request_id in self._calls:
+            text = f"a request with the id {request.request_id!r} is under way already"
+            call.fail(LLMApiRequestError(text))
+            return
         self._calls[request.request_id] = call
-        if any(media.filename for message in request.messages for media in message.media):
+        if request.is_cancelled or request.response.cancelled():
+            call.end_cancelled()
+        elif any(media.filename for message in request.messages for media in message.media):
             self.spawn(self._load_and_place(call))
         else:
             self._place(call)
@@ -108,11 +122,12 @@ class RemoteEngine:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=3)
 
-    def spawn(self, coroutine: Any) -> None:
+    def spawn(self, coroutine: Any) -> asyncio.Task[None]:
         """Run something beside the loop's callbacks, and keep it until it is done."""
-        task = self._loop.create_task(coroutine)
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # Calls
 
@@ -184,22 +199,26 @@ class RemoteEngine:
     def _cancel(self, call: RemoteCall) -> None:
         """Ask the owner to end a call; one that nobody has ends here."""
         call.request.is_cancelled = True
-        if call.link is None or not call.link.send("cancel", call.request.request_id):
+        if call.ended:
+            call.hurry()
+        elif call.link is None or not call.link.send("cancel", call.request.request_id):
             call.end_cancelled()
         elif not call.cancelling:
             call.cancelling = True
             self._loop.call_later(self._timing.ping, call.end_cancelled)
 
     def leave(self, call: RemoteCall) -> None:
-        """A call has ended, from its caller's view."""
-        if self._calls.get(call.request.request_id) is not call:
-            return
-        del self._calls[call.request.request_id]
+        """A call needs no server any more."""
         if call.link is None and call.last_link is not None:
             self._abandon(call.last_link, call.request.request_id)
         self._release(call)
         if self._waiting:
             self._place_waiting()
+
+    def forget(self, call: RemoteCall) -> None:
+        """A call has its answer."""
+        if self._calls.get(call.request.request_id) is call:
+            del self._calls[call.request.request_id]
 
     def drop(self, call: RemoteCall) -> None:
         """The caller has no more interest: the server needn't go on."""
@@ -339,6 +358,7 @@ class RemoteEngine:
         Raises:
             LLMApiRequestError: None can be reached, with the reason.
         """
+        self._begin()
         end = self._loop.time() + self._timing.gone
         marker = f"w{next(self._numbers)}"
         for link in self._links:

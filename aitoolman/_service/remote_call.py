@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteCall"]
 
+END_SECONDS = 0.5
+"""How long a cancelled call waits for a sink that does not return."""
+
 
 class RemoteCall:
     """A request, what came of its answer so far, and who is to bring the rest.
@@ -30,7 +33,7 @@ class RemoteCall:
     __slots__ = (
         "__weakref__",
         "_arrived",
-        "_draining",
+        "_drainer",
         "_engine",
         "_future",
         "_texts",
@@ -72,7 +75,7 @@ class RemoteCall:
             self._writer = ReplyWriter(request.output_channel, request.reasoning_channel)
         self._texts: dict[str, list[str]] = {"r": [], "t": []}
         self._arrived: deque[tuple[str, str] | LLMProviderResponse] = deque()
-        self._draining = False
+        self._drainer: asyncio.Task[None] | None = None
         self._future = request.response
         self._future.add_done_callback(self._on_future_done)
 
@@ -160,13 +163,22 @@ class RemoteCall:
         else:
             self._arrived.append(response)
             self._drain_soon()
+            if self.request.is_cancelled:
+                self.hurry()
+
+    def hurry(self) -> None:
+        """Nobody waits for the text any more: a sink that dawdles does not hold the answer."""
+        asyncio.get_running_loop().call_later(END_SECONDS, self._stop_draining)
+
+    def _stop_draining(self) -> None:
+        if self._drainer is not None:
+            self._drainer.cancel()
 
     # What goes out, to the caller
 
     def _drain_soon(self) -> None:
-        if self._arrived and not self._draining:
-            self._draining = True
-            self._engine.spawn(self._drain())
+        if self._arrived and self._drainer is None:
+            self._drainer = self._engine.spawn(self._drain())
 
     async def _drain(self) -> None:
         """Pass on what has arrived, in order; a slow sink holds up nobody else."""
@@ -181,12 +193,24 @@ class RemoteCall:
                     await (writer.text if item[0] == "t" else writer.reasoning)(item[1])
         except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
             await self._on_sink_failed(writer, exc)
+        except asyncio.CancelledError:
+            self._settle_hurried()
+            raise
         finally:
-            self._draining = False
+            self._drainer = None
 
     async def _finish(self, writer: ReplyWriter, response: LLMProviderResponse) -> None:
         await writer.finish()
         self._settle(response)
+
+    def _settle_hurried(self) -> None:
+        """Give the answer without the text that was not passed on."""
+        last = self._arrived[-1] if self._arrived else None
+        if isinstance(last, LLMProviderResponse):
+            last.finish_reason = FinishReason.cancelled.value
+            last.error_text = "the request was cancelled"
+            self._settle(last)
+        self._settle(self._bare(FinishReason.cancelled, "the request was cancelled"))
 
     async def _on_sink_failed(self, writer: ReplyWriter, exc: Exception) -> None:
         text = f"the output channel failed: {type(exc).__name__}: {exc}"
@@ -206,7 +230,10 @@ class RemoteCall:
             self._future.set_result(response)
 
     def _on_future_done(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled() and not self.ended:
+        self._engine.forget(self)
+        if future.cancelled() and self.ended:
+            self.hurry()
+        elif future.cancelled():
             self.request.is_cancelled = True
             self._engine.drop(self)
             self.end_cancelled()

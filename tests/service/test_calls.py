@@ -217,6 +217,29 @@ async def test_a_broken_sink_ends_its_own_call_only(fake_llm, client):
     assert (await ask(client)).finish_reason == "stop"
 
 
+@pytest.mark.parametrize("when", ["all", "end"])
+async def test_a_cancel_gets_its_answer_though_the_sink_hangs(fake_llm, client, when, nothing_left):
+    """A sink that never returns holds neither the answer nor the client's end."""
+    hanging = asyncio.Event()
+
+    class Stubborn:
+        async def write(self, message):
+            if when == "all" or message is None:
+                hanging.set()
+                await asyncio.Event().wait()
+
+    request = await client.request("fast", HI, output_channel=Stubborn())
+    await hanging.wait()
+    await client.cancel(request.request_id)
+    response = await asyncio.wait_for(request.response, 3)
+    assert response.finish_reason == "cancelled"
+    assert not client._engine._calls
+    other = await client.request("fast", HI, output_channel=Stubborn())
+    await asyncio.sleep(0.05)
+    other.response.cancel()
+    await until(lambda: not client._engine._calls and not client._engine._tasks)
+
+
 async def test_calls_from_another_loop_are_forwarded(fake_llm, server):
     """A client used without `async with` works from any loop, as a local one does."""
     fake_llm.script(Reply("abc", chunks=["a", "b", "c"]))

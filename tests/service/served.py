@@ -1,0 +1,164 @@
+"""The suites of other folders once more, with only what makes the client changed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import shutil
+import tempfile
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from aitoolman import LLMProviderRequest, RequestTask
+from aitoolman._service.link import Timing
+from aitoolman._service.remote import RemoteEngine
+from aitoolman._service.security import token_keys
+from aitoolman._service.server import LLMServer
+from aitoolman.zmqclient import LLMZmqClient
+
+from ..provider.conftest import Desk
+from .conftest import TOKEN
+
+__all__ = ["ServedClient", "rerun", "served_desk"]
+
+_numbers = itertools.count()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def server_loop() -> asyncio.AbstractEventLoop:
+    """A loop of the servers' own, in a thread that ends with the run."""
+    global _loop
+    if _loop is None:
+        _loop = asyncio.new_event_loop()
+        threading.Thread(target=_loop.run_forever, name="servers", daemon=True).start()
+    return _loop
+
+
+def serving(config: dict[str, Any], folder: str) -> LLMServer:
+    """A server of the configuration at an address of its own, not started."""
+    server = {"zmq_router_rpc": f"ipc://{folder}/r{next(_numbers)}", "zmq_auth_token": TOKEN}
+    own = {key: value for key, value in config.items() if key != "ledger"}
+    return LLMServer(own | {"server": server, "ledger": {"path": f"{folder}/audit.db"}})
+
+
+class ServedClient(LLMZmqClient):
+    """Made like a local client, and works through a server of its own."""
+
+    def __init__(self, config: dict[str, Any], **options: Any) -> None:
+        self._folder = tempfile.mkdtemp()
+        self._server = serving(config, self._folder)
+        asyncio.run_coroutine_threadsafe(self._server.start(), server_loop()).result(10)
+        self.config = self._server.config
+        super().__init__(self._server.endpoint, TOKEN)
+
+    async def close(self) -> None:
+        await super().close()
+        ending = asyncio.run_coroutine_threadsafe(self._server.close(0), server_loop())
+        await asyncio.wrap_future(ending)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class ServedManager:
+    """Has the methods of a provider manager, with a server between."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._folder = tempfile.mkdtemp()
+        self.server = serving(config, self._folder)
+        self._started: asyncio.Task[None] | None = None
+        self._engine: RemoteEngine | None = None
+        self._waiting: list[asyncio.Task[None]] = []
+
+    def _open(self) -> RemoteEngine:
+        """The server is started beside the first request, as the client waits for it anyway."""
+        if self._engine is None:
+            self._started = asyncio.get_running_loop().create_task(self.server.start())
+            path = str(self.server.table["zmq_router_rpc"])
+            self._engine = RemoteEngine([path], token_keys(TOKEN), Timing(retry=(0.01, 0.05)))
+        return self._engine
+
+    def process_request(self, request: LLMProviderRequest, callback: Any = None) -> RequestTask:
+        self._open().submit(request)
+        self._ended = asyncio.ensure_future(asyncio.wait([request.response]))
+        if callback is not None:
+            self._waiting.append(asyncio.ensure_future(self._call_back(request, callback)))
+        return RequestTask(request, self._ended)  # type: ignore[arg-type]
+
+    def under_way(self) -> list[Any]:
+        return list(self._open()._calls)
+
+    @property
+    def _running(self) -> list[Any]:
+        return self.under_way()
+
+    async def _call_back(self, request: LLMProviderRequest, callback: Any) -> None:
+        await asyncio.wait([request.response])
+        await callback(request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._open(), name)
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.close()
+        if self._started is not None:
+            await self._started
+            await self.server.close(0)
+            manager = self.server.manager
+            assert not manager._jobs
+            assert all(e.limits.in_use == 0 for e in manager._endpoints.values()), "a slot is lost"
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def served_desk(fake_llm: Any) -> Any:
+    """The provider suite's `make_desk`, its manager behind a server."""
+    managers: list[ServedManager] = []
+
+    def make(clock: Any = None, entries: Any = None, aliases: Any = None, **keys: Any) -> Desk:
+        if clock is not None:
+            pytest.skip("time is the server's own")
+        base = {"url": fake_llm.openai_url, "model": "vendor-1", "parallel": 10, "timeout": 5}
+        wanted = entries if entries is not None else {"m": {}}
+        config = {
+            "api": {name: base | keys | own for name, own in wanted.items()},
+            "model_alias": aliases or {},
+        }
+        managers.append(ServedManager(config))
+        return Desk(managers[-1], None)  # type: ignore[arg-type]
+
+    yield make
+    for manager in managers:
+        await manager.close()
+
+
+def rerun(name: str, leave_out: Collection[str] = (), **replaced: Any) -> dict[str, Any]:
+    """The tests and fixtures of a module, made anew with some of its names replaced.
+
+    Args:
+        name: The module.
+        leave_out: Tests of what is in process by its nature.
+        replaced: What makes the client.
+    """
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    module = ModuleType(name)
+    module.__dict__.update(__package__=spec.parent, __file__=spec.origin)
+    exec(compile(Path(spec.origin).read_text(), spec.origin, "exec"), module.__dict__)
+    module.__dict__.update(replaced)
+    missing = set(leave_out) - set(module.__dict__)
+    assert not missing, f"no such tests: {missing}"
+    own = {
+        key: value
+        for key, value in module.__dict__.items()
+        if key == "pytestmark"
+        or key.startswith("test_")
+        or type(value).__name__ == "FixtureFunctionDefinition"
+    }
+    return {key: value for key, value in own.items() if key not in leave_out}
