@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalEngine", "Window"]
 
-MARGIN = 2
-"""Rows under way beyond the limit, so that a free slot never waits for us."""
+MARGIN = 4
+"""Rows under way beyond the limit (and an eighth of it), so that a free slot waits neither for us
+nor for an answer that is being written down."""
 UNKNOWN_LIMIT = 20
 """The window where nobody says how many requests may be under way."""
 LIMIT_SECONDS = 1.0
@@ -35,7 +36,7 @@ class Window(NamedTuple):
 
     @property
     def size(self) -> int:
-        return UNKNOWN_LIMIT if self.limit is None else self.limit + MARGIN + self.limit // 20
+        return UNKNOWN_LIMIT if self.limit is None else self.limit + MARGIN + self.limit // 8
 
     @classmethod
     def within(cls, limits: dict[str, Any]) -> Window:

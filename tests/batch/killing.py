@@ -14,7 +14,7 @@ from pathlib import Path
 from ..fake_process import ROOT, FakeLLMProcess
 
 PARALLEL = 20
-WINDOW = PARALLEL + 2 + PARALLEL // 20
+WINDOW = PARALLEL + 4 + PARALLEL // 8
 """Rows that may be under way when a process is killed."""
 
 

@@ -53,7 +53,7 @@ async def test_no_more_rows_are_under_way_than_the_window(make_app, fake_llm):
         plan = await app["ask"].plan(texts(40))
         running = asyncio.create_task(plan.run(progress=False))
         await fake_llm.reaches(lambda fake: fake.open_requests == 4)
-        assert plan._runner._engine.active <= 6
+        assert plan._runner._engine.active <= 8
         await running
     assert fake_llm.max_concurrent <= 4
 
