@@ -78,5 +78,5 @@ async def client(server: LLMServer) -> AsyncIterator[LLMZmqClient]:
 async def until(condition: Callable[[], Any], timeout: float = 5.0) -> None:
     """Wait for a state."""
     async with asyncio.timeout(timeout):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of any kind
             await asyncio.sleep(0.005)

@@ -171,7 +171,7 @@ def test_the_monitor_is_told_when_it_is_refused(process):
 async def test_the_monitor_draws_a_table_on_a_terminal(process):
     """Sums by client and model, with the state of the queue."""
     master, slave = pty.openpty()
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: ASYNC220 - reads a terminal
         [sys.executable, "-m", "aitoolman", "monitor", "--pub-endpoint", process.pub_endpoint,
          "-a", TOKEN],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=slave, stderr=slave,

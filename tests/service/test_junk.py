@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import socket
@@ -253,8 +254,7 @@ def test_nothing_on_the_wire_names_a_file_or_an_address_of_a_vendor():
 
 @pytest.mark.parametrize("value", [2**65, {"a": {1, 2}}, object()], ids=["int", "set", "object"])
 def test_values_that_have_no_bytes_are_a_clear_error(value):
-    """The message says that it cannot be sent, or it travels as something equal."""
-    try:
-        wire.encode(wire.WireRequest("m", [], options={"x": value}))
-    except LLMApplicationError as exc:
-        assert "cannot be sent" in str(exc)
+    """No other error than the caller's own leaves the encoder."""
+    with contextlib.suppress(LLMApplicationError):
+        data = wire.encode(wire.WireRequest("m", [], options={"x": value}))
+        assert wire.decode(data, wire.WireRequest).model_name == "m"

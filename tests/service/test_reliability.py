@@ -103,7 +103,7 @@ async def test_finished_answers_wait_for_latecomers_within_bounds(fake_llm, serv
 
 
 async def test_a_killed_server_that_comes_back_answers_everything(fake_llm, process):
-    """20 requests in flight at a SIGKILL: each ends once, sent at most twice, the audit is whole."""
+    """20 requests in flight at a SIGKILL: each ends once, sent twice at most, audit whole."""
     gate = Gate()
     fake_llm.script(lambda request: Reply(request.last_text, gate=gate))
     async with LLMZmqClient(process.endpoint, TOKEN) as client:
@@ -269,7 +269,7 @@ async def main():
         await asyncio.sleep(60)
 asyncio.run(main())
 """
-    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)  # noqa: ASYNC220
     try:
         await fake_llm.reaches(lambda f: f.open_requests == 7, timeout=15)
     finally:

@@ -46,8 +46,8 @@ class RawClient:
             self.socket.curve_publickey, self.socket.curve_secretkey = keys.public, keys.secret
         self.socket.connect(endpoint)
 
-    def send(self, op, id="", body=None, version=wire.VERSION):
-        header = wire.encode(wire.Header(version, op, id))
+    def send(self, op, request_id="", body=None, version=wire.VERSION):
+        header = wire.encode(wire.Header(version, op, request_id))
         self.socket.send_multipart([header, b"" if body is None else wire.encode(body)])
 
     async def receive(self, timeout=3.0):
@@ -442,7 +442,7 @@ def test_local_addresses_are_told_from_others(endpoint, local):
 def test_a_server_needs_its_address(server_config):
     """The error names the key."""
     del server_config["server"]["zmq_router_rpc"]
-    with pytest.raises(LLMConfigError, match="server.zmq_router_rpc"):
+    with pytest.raises(LLMConfigError, match=r"server\.zmq_router_rpc"):
         LLMServer(server_config)
 
 
