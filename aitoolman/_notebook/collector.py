@@ -119,8 +119,8 @@ class NotebookChannelCollector(ChannelCollector):
             self._draw()
             if count % STATUS_TICKS == 0:
                 self._draw_status()
-            if count % PICTURE_TICKS == 0 and self._picture is not None:
-                self._picture.draw(self._view)
+            if count % PICTURE_TICKS == 0:
+                self._draw_picture()
             count += 1
             await asyncio.sleep(TICK)
 
@@ -129,6 +129,10 @@ class NotebookChannelCollector(ChannelCollector):
         fresh, self._fresh = self._fresh, {}
         for name, parts in fresh.items():
             self._view.add(self._sections[name], "".join(parts))
+
+    def _draw_picture(self) -> None:
+        if self._picture is not None and self._view is not None:
+            self._picture.draw(self._view)
 
     def _draw_status(self) -> None:
         assert self._view is not None

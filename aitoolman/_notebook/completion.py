@@ -23,7 +23,10 @@ _MAGIC = re.compile(
 )
 OPTIONS = {
     "aitoolman": ["--var", "-o", "--model", "--no-stream", "--preview", "--fresh"],
-    "llm_module": ["--model", "--system", "--output", "--tools", "--try", "--label", "--fresh", "-o"],
+    "llm_module": [
+        *("--model", "--system", "--output", "--tools"),
+        *("--try", "--label", "--fresh", "-o"),
+    ],
     "llm_config": ["--demo", "--model", "--ledger", "--endpoint", "--ask"],
 }
 _MODES = ["off", "record", "read_write", "refresh", "replay"]

@@ -13,6 +13,7 @@ from .._application.app import LLMApplication
 from .._config import Config, config_kind, load_config
 from .._connect import connect
 from .._loops import background
+from ..zmqclient import TOKEN_VARIABLE
 from .arguments import usage
 
 if TYPE_CHECKING:
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
     from .._ledger.client import LLMLedgerClient
     from .._transport.client import LLMClient
 
-__all__ = ["TOKEN_VARIABLE", "Session"]
-
-TOKEN_VARIABLE = "AITOOLMAN_AUTH_TOKEN"  # noqa: S105 - a name
-"""The environment variable with the token of a service."""
+__all__ = ["Session"]
 
 DEMO_MODEL = "Fast-Model"
 _REFERENCE = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -107,12 +105,19 @@ def make_client(
     sources = [bool(provider), demo, bool(endpoint)]
     if sum(sources) != 1:
         raise usage("give one source of models: a provider file, --demo or --endpoint")
-    if endpoint:
-        return _remote(endpoint, ledger, ask)
-    if ask and provider is not None:
-        for name in dict.fromkeys(_unset(provider)):
-            os.environ[name] = _ask(name)
-    return connect(provider if provider is not None else "demo", ledger=ledger_table(ledger))
+    if ask:
+        _ask_for([TOKEN_VARIABLE] if endpoint else list(_unset(provider)))
+    source: Any = endpoint or provider or "demo"
+    return connect(source, ledger=ledger_table(ledger))
+
+
+def _ask_for(names: Sequence[str]) -> None:
+    """Take secrets that the environment has not from the keyboard; no notebook ever holds them."""
+    import getpass
+
+    for name in dict.fromkeys(names):
+        if name not in os.environ:
+            os.environ[name] = getpass.getpass(f"{name}: ")
 
 
 def ledger_table(ledger: str | None) -> str | dict[str, Any] | None:
@@ -121,27 +126,6 @@ def ledger_table(ledger: str | None) -> str | dict[str, Any] | None:
     if not path:
         return mode or None
     return {"mode": mode, "path": str(Path(path).expanduser().absolute())}
-
-
-def _remote(endpoint: str, ledger: str | None, ask: bool) -> LLMClient:
-    from ..zmqclient import LLMZmqClient
-
-    token = os.environ.get(TOKEN_VARIABLE) or (_ask(TOKEN_VARIABLE) if ask else None)
-    client: LLMClient = LLMZmqClient(endpoint, token)
-    table = ledger_table(ledger)
-    if table is None:
-        return client
-    from .._ledger.client import LLMLedgerClient
-
-    options = {"mode": table} if isinstance(table, str) else table
-    return LLMLedgerClient(client, **options)
-
-
-def _ask(name: str) -> str:
-    """A secret from the keyboard; it is never in the notebook."""
-    import getpass
-
-    return getpass.getpass(f"{name}: ")
 
 
 def _unset(value: Any) -> Iterator[str]:

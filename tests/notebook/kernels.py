@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sys
@@ -126,18 +127,14 @@ class Kernel:
         end = time.monotonic() + timeout
         while not condition():
             self._take()
-            assert time.monotonic() < end, f"never came: {[c for c in self.cells.values()]}"
+            assert time.monotonic() < end, f"never came: {list(self.cells.values())}"
 
     def _take(self) -> None:
-        try:
+        with contextlib.suppress(queue.Empty):
             self._output(self.client.get_iopub_msg(timeout=0.02))
-        except queue.Empty:
-            pass
-        try:
+        with contextlib.suppress(queue.Empty):
             while True:
                 self._reply(self.client.get_shell_msg(timeout=0))
-        except queue.Empty:
-            pass
 
     def _reply(self, message: dict[str, Any]) -> None:
         cell = self.cells.get(message["parent_header"].get("msg_id"))

@@ -108,9 +108,11 @@ class Lab:
     def _wait(self) -> None:
         end = time.monotonic() + 60
         while True:
-            with contextlib.suppress(OSError):
-                with urllib.request.urlopen(f"{self.url}/api/status?token={self.token}", timeout=5):
-                    return
+            try:
+                urllib.request.urlopen(f"{self.url}/api/status?token={self.token}").close()
+                return
+            except OSError:
+                pass
             assert time.monotonic() < end, "JupyterLab did not start"
             time.sleep(0.1)
 

@@ -287,7 +287,11 @@ def test_names_are_completed(kernel, line, wanted):
 
 def test_reload_and_unload_restore_everything(kernel):
     """Twice loaded is once loaded; unloaded nothing is left, and the application outlives both."""
-    count = "ip = get_ipython(); print(len(ip.input_transformers_post), 'aitoolman' in ip.magics_manager.magics['cell'], len(ip.events.callbacks['pre_run_cell']))"
+    count = (
+        "ip = get_ipython(); print(len(ip.input_transformers_post),"
+        " 'aitoolman' in ip.magics_manager.magics['cell'],"
+        " len(ip.events.callbacks['pre_run_cell']))"
+    )
     before = kernel.run(count).stream
     kernel.run("%reload_ext aitoolman\n%load_ext aitoolman")
     assert kernel.run(count).stream == before

@@ -1,7 +1,8 @@
-"""Other kernels and front ends: ipykernel 6.31 and early 7.x, and one embedded child for all re-runs."""
+"""Other kernels and other sources of models: ipykernel 6.31 and up, a child process, a service."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from .kernels import ROOT
 def overlay(folder, *packages):
     """A folder with other versions of packages, to be put before the installed ones."""
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), *packages],
+        [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder), *packages],
         check=True, timeout=120,
     )  # fmt: skip
     return f"{folder}{os.pathsep}{ROOT}"
@@ -31,7 +32,7 @@ def test_older_kernels_stream_queue_and_interrupt(
     new_kernel, fake_llm, tmp_path, version, widgets, nested
 ):
     """The magic, queued cells, %%time and interrupts; a Stop button only from 7 on."""
-    path = overlay(tmp_path / "packages", f"ipykernel=={version}")
+    path = overlay(tmp_path / "packages", "--no-deps", f"ipykernel=={version}")
     kernel = new_kernel(env={"PYTHONPATH": path})
     assert kernel.run("import ipykernel; print(ipykernel.__version__)").stream.strip() == version
     if not widgets:
@@ -54,6 +55,50 @@ def test_older_kernels_stream_queue_and_interrupt(
     assert cell.traceback == ["Interrupted: interrupted"]
     fake_llm.script("fine again")
     assert "fine again" in kernel.run("%%aitoolman summary\nx").text
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_the_oldest_ipython_works(new_kernel, fake_llm, tmp_path):
+    """IPython 8.24: the awaiting magic, the blocking one, rich display and completion."""
+    path = overlay(tmp_path / "packages", "ipython==8.24.0")
+    kernel = new_kernel(env={"PYTHONPATH": path})
+    assert kernel.run("import IPython; print(IPython.__version__)").stream == "8.24.0\n"
+    fake_llm.script("fine")
+    assert "fine" in kernel.run("%%aitoolman summary -o r\nx").text
+    assert "text/html" in kernel.run("r").shown[0]
+    assert "fine" in kernel.run("%%time\n%%aitoolman summary\nx").text
+
+
+def test_a_service_is_one_more_source(new_kernel, fake_llm, provider_config, tmp_path):
+    """`--endpoint`: streamed through the server, the token from the environment alone."""
+    from aitoolman._loops import background
+    from aitoolman._service.server import LLMServer
+
+    provider_config["server"] = {
+        "zmq_router_rpc": "tcp://127.0.0.1:*",
+        "zmq_auth_token": "a-token-for-this-test",
+    }
+    provider_config["ledger"] = {"path": str(tmp_path / "audit.db")}
+
+    def on_loop(coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, background.loop).result(10)
+
+    async def start():
+        server = LLMServer(provider_config)
+        await server.start()
+        return server
+
+    server = on_loop(start())
+    try:
+        kernel = new_kernel(setup=False, env={"AITOOLMAN_TOKEN": "a-token-for-this-test"})
+        kernel.run(f"%load_ext aitoolman\n%llm_config prompts.toml --endpoint {server.endpoint}")
+        fake_llm.script(Reply("through the server", reasoning="Hm."))
+        cell = kernel.run("%%aitoolman summary\nx")
+        assert cell.text == "through the server"
+        assert "a-token" not in cell.everything + kernel.run("%llm_config").everything
+    finally:
+        on_loop(server.close(0))
 
 
 CHILDREN = """

@@ -21,15 +21,11 @@ from ..vendors.reply import Reply
 from .conftest import CANARY
 
 OURS = {"pre", "code", "span"}
+PIECES = """<script>alert(1)</script> </details> <img\tsrc=x\tonerror=y> ``` ~~~ ` `` < > \\ \\` | - > #
+    ![a](http://evil/x.png) ![a][b] $5 $x^2$ &lt; </pre> </code> text <!-- --> &#60;b>""".split(" ")
 NASTY = st.lists(
-    st.sampled_from(
-        ["<script>alert(1)</script>", "</details>", "<img src=x onerror=y>", "```", "~~~", "`", "``",
-         "\n", "\n\n", "    ", "![a](http://evil/x.png)", "![a][b]", "$5", "$x^2$", "&lt;", "<", ">",
-         "\\", "\\`", "|", "- ", "> ", "# ", "</pre>", "</code>", "text", "<!--", "-->", "&#60;b>"]
-    )
-    | st.text(max_size=8),
-    max_size=14,
-).map("".join)  # fmt: skip
+    st.sampled_from([*PIECES, "\n", "\n\n", "    ", "- "]) | st.text(max_size=8), max_size=14
+).map("".join)
 
 
 class Tags(html.parser.HTMLParser):
@@ -228,7 +224,8 @@ def test_other_views_leave_the_same_output(kernel, fake_llm, view):
     fake_llm.script(Reply("The answer.", reasoning="Hm.", chunk_delay=0.03))
     with_widgets = kernel.run("%%aitoolman summary\nx").shown[0]
     setting = (
-        "import sys; kept = {m: sys.modules.pop(m) for m in list(sys.modules) if m.startswith('ipywidgets')}\n"
+        "import sys; ours = [m for m in sys.modules if m.startswith('ipywidgets')]\n"
+        "kept = {m: sys.modules.pop(m) for m in ours}\n"
         "sys.modules['ipywidgets'] = None"
         if view == "no ipywidgets"
         else f"import os; os.environ['AITOOLMAN_VIEW'] = {view!r}"
@@ -315,7 +312,8 @@ def test_an_answer_split_by_tags_has_a_section_for_each(kernel, fake_llm):
     kernel.run(
         "from aitoolman import TextFragmentChannel as C, XmlTagToChannelFilter as F\n"
         "for n in ('status', 'user'): app.add_channel(n, C())\n"
-        "app.add_channel('split', F(app.channels['stdout'], {n: app.channels[n] for n in ('status', 'user')}))"
+        "tags = {n: app.channels[n] for n in ('status', 'user')}\n"
+        "app.add_channel('split', F(app.channels['stdout'], tags))"
     )
     kernel.run("%%llm_module tagged\n+++\noutput_channel = 'split'\n+++\n{{ x }}")
     [data] = kernel.run("%%aitoolman tagged\nx").shown
