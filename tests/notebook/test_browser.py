@@ -146,13 +146,14 @@ def test_stop_and_interrupt_in_the_page(lab, page, fake_llm):
     fake_llm.wait_for(lambda s: s.open_requests == 0 and s.requests_seen)
     page.wait_for_selector("text=Interrupted: stopped")
     assert "never ending words" in page.inner_text(".jp-RenderedMarkdown")
+    finished(page)
     shot(page, "stopped")
     page.evaluate(
         "jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel"
         ".setSource('%%aitoolman summary\\ninterrupt me')"
     )
     run_all(page)
-    fake_llm.wait_for(lambda s: s.open_requests == 1)
+    fake_llm.wait_for(lambda s: s.open_requests == 1, timeout=20)
     page.wait_for_function(
         "() => document.querySelector('.aitoolman-text')?.innerText.length > 200"
     )
