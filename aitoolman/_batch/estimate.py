@@ -130,8 +130,8 @@ def _advice(
         for name, value in model.limits.items()
         if value
     ]
-    trial = "unknown until some answers were timed: try run(limit=20)"
-    return f"{trial} ({', '.join(known) or 'no limits known'} in {table})"
+    limits = f"{', '.join(known)} in {table}" if known else "no limits known"
+    return f"unknown until some answers were timed: try run(limit=20) ({limits})"
 
 
 def _quoted(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .words import count, money, plural
 
 if TYPE_CHECKING:
+    from .._datamodel import Message
     from .estimate import Range
     from .plan import Plan
 
@@ -123,11 +124,13 @@ def plan_html(plan: Plan) -> str:
     )
     samples = "".join(
         f"<details><summary>Row {position} as it is sent</summary>"
-        + "".join(
-            f"<b>{html.escape(m.role or '')}</b><pre>{html.escape(_short(m.content or ''))}</pre>"
-            for m in messages
-        )
+        + "".join(map(_message_html, messages if n == 0 else messages[-1:]))
         + "</details>"
-        for position, messages in plan.samples()
+        for n, (position, messages) in enumerate(plan.samples())
     )
     return f"<b>{html.escape(_title(plan))}</b><table>{rows}</table>{samples}"
+
+
+def _message_html(message: Message) -> str:
+    text = html.escape(_short(message.content or ""))
+    return f"<b>{html.escape(message.role or '')}</b><pre>{text}</pre>"
