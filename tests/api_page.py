@@ -105,7 +105,7 @@ def _parameters(found: inspect.Signature) -> list[str]:
 
 def _tidy(text: str) -> str:
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
-    return re.sub(r"<factory>|<[\w. ]+ at \w+>", "...", text)
+    return re.sub(r"<factory>|<[^<>]* at 0x\w+>", "...", text)
 
 
 def doc(value: Any) -> str:
