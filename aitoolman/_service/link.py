@@ -88,6 +88,8 @@ class Link:
         """What the server said last; kept while the connection is down."""
         self.outstanding = 0
         """Kept by the owner."""
+        self.closing = False
+        """True where the server is about to stop, and takes nothing new."""
         self.last_heard = 0.0
         self.refusal: str | None = None
         self.connections = 0
@@ -245,6 +247,8 @@ class Link:
             self.ready = False
             self._owner.on_down(self)
             self._say_hello()
+        elif header.op == "closing":  # what is under way there is still answered
+            self.closing = True
         elif header.op != "pong":
             self._owner.on_message(self, header, body)
 
@@ -257,6 +261,7 @@ class Link:
         if not self._proven(welcome):
             self._refuse(f"what answers at {self.endpoint} does not know the token: {_WRONG_TOKEN}")
             return
+        self.closing = False
         same = self.welcome is None or self.welcome.boot == welcome.boot
         self.welcome, self.ready, self._failures = welcome, True, 0
         self._schedule(self._timing.ping, self._ping)

@@ -458,7 +458,8 @@ class RemoteEngine:
 
 
 def _has_room(link: Link) -> bool:
-    return link.welcome is not None and link.outstanding < link.welcome.max_requests
+    welcome = link.welcome
+    return welcome is not None and not link.closing and link.outstanding < welcome.max_requests
 
 
 def _within(context_id: str | None, outer: str) -> bool:

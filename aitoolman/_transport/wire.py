@@ -37,7 +37,6 @@ __all__ = [
     "Audit",
     "Beat",
     "Busy",
-    "Context",
     "Event",
     "Header",
     "Hello",
@@ -141,12 +140,6 @@ class WireRequest(Wire):
     """True where it was sent before, perhaps to a server that is no more."""
 
 
-class Context(Wire):
-    """Which requests to cancel; None: all of the session."""
-
-    context_id: str | None = None
-
-
 class Ask(Wire):
     """A question about a model."""
 
@@ -174,15 +167,15 @@ class Page(Wire):
 class Welcome(Wire):
     """The answer to hello."""
 
-    proof: bytes
-    session: str
-    boot: str
+    proof: bytes = b""
+    session: str = ""
+    boot: str = ""
     """Random, new with every start of the server."""
-    client: str
-    max_bytes: int
-    max_requests: int
+    client: str = ""
+    max_bytes: int = MAX_BYTES
+    max_requests: int = 1
     """How many requests the session may have under way."""
-    on_restart: str
+    on_restart: str = "resend"
     ledger: str = ""
     """Names the numbered sequence of the audit."""
     head: int = 0

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from aitoolman._service.limits import Limits
 from aitoolman._service.link import Timing
-from aitoolman._service.server import Limits, LLMServer
+from aitoolman._service.server import LLMServer
 from aitoolman.zmqclient import LLMZmqClient
 
 TOKEN = "a-token-for-all-of-these-tests"

@@ -273,11 +273,11 @@ async def test_a_thousand_calls_leave_nothing(fake_llm, server, client, nothing_
 
     await asyncio.gather(*(one(n) for n in range(1000)))
     engine = client._engine
-    await until(lambda: not server._running)
+    await until(lambda: not server.requests.running)
     assert not engine._calls
     assert not engine._waiting
     assert [link.outstanding for link in engine.links] == [0]
-    assert all(not session.calls for session in server.sessions.values())
+    assert all(not session.calls for session in server.reception.sessions.values())
     await client.close()
 
 

@@ -30,7 +30,7 @@ from .test_security import RawClient, packed
 
 HI = [Message("user", "hi")]
 OPS = [
-    "hello", "request", "cancel", "cancel_all", "ping", "describe", "preview", "audit", "page",
+    "hello", "request", "cancel", "bye", "ping", "describe", "preview", "audit", "page",
     "welcome", "answer", "",
 ]  # fmt: skip
 
@@ -60,7 +60,7 @@ def messages(rng: random.Random, count: int):
     bodies = [
         wire.encode(body)
         for body in (
-            packed(), wire.Hello(b"c", "s" * 64), wire.Context("c"), wire.Ask("fast"),
+            packed(), wire.Hello(b"c", "s" * 64), wire.Ask("fast"),
             wire.Audit("c", "e", {"n": 1}), wire.Page(0, 5),
         )
     ]  # fmt: skip
@@ -108,8 +108,8 @@ async def test_random_and_mutated_messages_end_nothing(fake_llm, server):
     fake_llm.keep = 10
     await flood(server, random.Random(1), 3_000)
     assert await serves(server)
-    assert server.junk > 100
-    await until(lambda: not server._running)
+    assert server.reception.junk > 100
+    await until(lambda: not server.requests.running)
 
 
 @pytest.mark.long
@@ -162,7 +162,7 @@ async def test_too_many_frames_and_too_large_ones_are_dropped(serve):
     header = wire.encode(wire.Header(wire.VERSION, "request", "r"))
     client.socket.send_multipart([header, *[b"x" * 5_000] * 6])
     client.socket.send_multipart([b"x" * 5_000, b"y"])
-    await until(lambda: server.junk == 2)
+    await until(lambda: server.reception.junk == 2)
     client.socket.send_multipart([header, b"x" * 50_000])
     assert await serves(server)
     client.close()
@@ -172,9 +172,9 @@ async def test_a_client_survives_junk_from_its_server(fake_llm, server):
     """Messages that cannot be read are left out; the answer comes after all."""
     async with LLMZmqClient(server.endpoint, TOKEN) as client:
         await (await client.request("fast", HI)).response
-        (session,) = server.sessions.values()
-        for frames in list(messages(random.Random(4), 500)):
-            server._port.send([session.route, *frames])
+        (session,) = server.reception.sessions.values()
+        for frames in list(messages(random.Random(4), 300)):
+            server.reception.port.send([session.route, *frames])
         assert (await (await client.request("fast", HI)).response).finish_reason == "stop"
 
 

@@ -276,7 +276,13 @@ asyncio.run(main())
         child.kill()
         child.wait()
     await fake_llm.reaches(lambda f: f.closed_early == 7)
-    await until(lambda: not server._running and not server.sessions and not server._routes)
+    await until(
+        lambda: (
+            not server.requests.running
+            and not server.reception.sessions
+            and not server.reception.routes
+        )
+    )
 
 
 async def test_a_client_that_leaves_is_forgotten_at_once(fake_llm, server):
@@ -286,7 +292,7 @@ async def test_a_client_that_leaves_is_forgotten_at_once(fake_llm, server):
         await client.request("fast", HI)
         await fake_llm.reaches(lambda f: f.open_requests == 1)
     await fake_llm.reaches(lambda f: f.closed_early == 1)
-    await until(lambda: not server.sessions and not server._running)
+    await until(lambda: not server.reception.sessions and not server.requests.running)
 
 
 async def test_a_client_that_stood_still_past_its_lease_starts_afresh(fake_llm, serve):
@@ -295,7 +301,7 @@ async def test_a_client_that_stood_still_past_its_lease_starts_afresh(fake_llm, 
     client = LLMZmqClient(server.endpoint, TOKEN)
     await ask(client)
     client.home.call_soon_threadsafe(time.sleep, 0.8)
-    await until(lambda: not server.sessions)
+    await until(lambda: not server.reception.sessions)
     assert (await ask(client)).finish_reason == "stop"
     await client.close()
 
@@ -341,7 +347,7 @@ async def test_a_client_keeps_back_what_a_session_may_not_have(fake_llm, serve):
     """More requests than a session may have under way wait at the client, none is refused."""
     server = await serve(max_requests=3)
     seen = []
-    fake_llm.script(lambda request: (seen.append(len(server._running)), Reply("x"))[1])
+    fake_llm.script(lambda request: (seen.append(len(server.requests.running)), Reply("x"))[1])
     async with LLMZmqClient(server.endpoint, TOKEN) as client:
         answers = await asyncio.gather(*(ask(client) for _ in range(30)))
     assert {answer.finish_reason for answer in answers} == {"stop"}
@@ -357,13 +363,13 @@ async def test_a_slow_client_is_cut_off_and_slows_nobody(fake_llm, serve, monkey
     slow = RawClient(server.endpoint)
     slow.socket.rcvhwm = 1
     await slow.hello()
-    session = next(iter(server.sessions.values()))
+    session = next(iter(server.reception.sessions.values()))
     async with LLMZmqClient(server.endpoint, TOKEN) as other:
         for n in range(600):
             slow.send("request", f"r{n}", packed())
         await until(lambda: session.stuck_since is not None, timeout=15)
         assert (await ask(other)).response_text == text
-        await until(lambda: session.name not in server.sessions, timeout=15)
+        await until(lambda: session.name not in server.reception.sessions, timeout=15)
         assert (await ask(other)).response_text == text
     slow.close()
 
@@ -412,9 +418,9 @@ async def test_a_batch_does_not_starve_an_interactive_client(fake_llm, serve, pr
         rows = [
             asyncio.create_task(ask(batch, "row", context_id=f"batch/{n}")) for n in range(1_000)
         ]
-        await until(lambda: len(server._running) == 1_000)
+        await until(lambda: len(server.requests.running) == 1_000)
         question = asyncio.create_task(ask(person, "question"))
-        await until(lambda: len(server._running) == 1_001)
+        await until(lambda: len(server.requests.running) == 1_001)
         gate.open()
         await question
         assert order.index("question") <= 4
@@ -444,9 +450,9 @@ async def test_calls_go_to_the_server_with_the_fewest(fake_llm, pair):
         await until(lambda: all(link.ready for link in client._engine.links))
         for _ in range(10):
             await client.request("fast", HI)
-        await until(lambda: [len(server._running) for server in pair] == [5, 5])
+        await until(lambda: [len(server.requests.running) for server in pair] == [5, 5])
         await client.cancel_all()
-    await until(lambda: not any(server._running for server in pair))
+    await until(lambda: not any(server.requests.running for server in pair))
 
 
 async def test_a_context_stays_with_its_server(fake_llm, pair):
@@ -457,7 +463,7 @@ async def test_a_context_stays_with_its_server(fake_llm, pair):
         await until(lambda: all(link.ready for link in client._engine.links))
         for _ in range(6):
             await client.request("fast", HI, context_id="talk")
-        await until(lambda: sorted(len(server._running) for server in pair) == [0, 6])
+        await until(lambda: sorted(len(server.requests.running) for server in pair) == [0, 6])
 
 
 async def test_a_cancel_goes_to_the_owner(fake_llm, pair):
@@ -531,12 +537,12 @@ async def test_many_clients_come_and_go_without_traces(fake_llm, server):
     me = psutil.Process()
     async with LLMZmqClient(server.endpoint, TOKEN) as client:
         await ask(client)
-    await until(lambda: not server.sessions)
+    await until(lambda: not server.reception.sessions)
     before, threads = me.num_fds(), threading.active_count()
     for _ in range(50):
         async with LLMZmqClient(server.endpoint, TOKEN) as client:
             await ask(client)
-    await until(lambda: not server.sessions and not server._routes)
+    await until(lambda: not server.reception.sessions and not server.reception.routes)
     await until(lambda: me.num_fds() <= before + 3)
     assert threading.active_count() <= threads + 1
 
