@@ -16,6 +16,7 @@ __all__ = ["Progress", "Snapshot", "open_progress"]
 
 LINE_SECONDS = 30.0
 """Where nothing can be redrawn: the time between two lines."""
+UNKNOWN_SIZE = {"ncols": 100, "nrows": 24}
 
 
 class Snapshot(NamedTuple):
@@ -110,7 +111,10 @@ class _TerminalBar:
     def __init__(self, now: Snapshot) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=now.total, initial=now.done, unit="row", dynamic_ncols=True)
+        # A terminal that does not know its size says 0, and tqdm would draw nothing.
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        size = {"dynamic_ncols": True} if known else UNKNOWN_SIZE
+        self._bar = tqdm(total=now.total, initial=now.done, unit="row", **size)
 
     def show(self, now: Snapshot) -> None:
         self._bar.set_postfix_str(now.details(), refresh=False)
