@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,16 +61,17 @@ class CellGuard:
         self._asked = False
         self._task.cancel()
 
-    def listen(self) -> None:
-        """Take SIGINT over, where this is the main thread."""
+    def listen(self) -> bool:
+        """Take SIGINT over; False in a thread that gets no signals."""
         if self._listens:
             self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self._listens
 
-    def leave(self) -> None:
-        """Give SIGINT back."""
+    def leave(self) -> bool:
+        """Give SIGINT back; False where it was not taken."""
         if self._listens:
             signal.signal(signal.SIGINT, self._before)
-            self._listens = False
+        return self._listens
 
     def _on_signal(self, number: int, frame: object) -> None:
         # The loop has not come round since the last one: the cell is stuck in code that does not
@@ -81,7 +83,9 @@ class CellGuard:
 
 
 class Guards:
-    """Guards each awaiting cell of a shell, one after the other.
+    """Guards each awaiting cell of a shell.
+
+    Cells run one after the other in a thread; a subshell of ipykernel 7 is a thread of its own.
 
     Args:
         shell: The IPython shell whose cells are guarded.
@@ -89,15 +93,19 @@ class Guards:
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self.current: CellGuard | None = None
-        """The guard of the cell that runs now; None where it does not await."""
-        self._depth = 0
+        self._guards: dict[int, CellGuard] = {}  # by thread
+        self._depths: Counter[int] = Counter()
         self._custom: tuple[Any, Any] | None = None
 
     @property
+    def current(self) -> CellGuard | None:
+        """The guard of the cell that runs in this thread; None where it does not await."""
+        return self._guards.get(threading.get_ident())
+
+    @property
     def nested(self) -> bool:
-        """True while a cell runs: what is compiled now is code inside it."""
-        return self._depth > 0
+        """True while a cell runs in this thread: what is compiled now is code inside it."""
+        return self._depths[threading.get_ident()] > 0
 
     def register(self) -> None:
         """Listen to the shell's events."""
@@ -105,26 +113,27 @@ class Guards:
         self._shell.events.register("post_run_cell", self._after_cell)
 
     def unregister(self) -> None:
-        """Stop listening; a cell that runs now stays guarded to its end."""
+        """Stop listening, also for the cell that runs now."""
         self._shell.events.unregister("pre_run_cell", self._before_cell)
         self._shell.events.unregister("post_run_cell", self._after_cell)
-        if self.current is not None:
-            self._release()
+        self._release()
 
     def _before_cell(self, info: ExecutionInfo) -> None:
-        self._depth += 1
+        thread = threading.get_ident()
+        self._depths[thread] += 1
         task = _cell_task(self._shell)
-        if task is None or self.current is not None:
+        if task is None or thread in self._guards:
             return
-        self.current = CellGuard(task)
-        self._custom = (self._shell.custom_exceptions, self._shell.CustomTB)
-        self._shell.set_custom_exc((asyncio.CancelledError,), self._show_cancelled)
-        self.current.listen()
+        guard = self._guards[thread] = CellGuard(task)
+        if guard.listen():
+            self._custom = (self._shell.custom_exceptions, self._shell.CustomTB)
+            self._shell.set_custom_exc((asyncio.CancelledError,), self._show_cancelled)
 
     def _after_cell(self, result: ExecutionResult | None) -> None:
-        self._depth = max(0, self._depth - 1)
+        thread = threading.get_ident()
+        self._depths[thread] = max(0, self._depths[thread] - 1)
         guard = self.current
-        if guard is None or self._depth:
+        if guard is None or self.nested:
             return
         self._release()
         error = None if result is None else result.error_in_exec
@@ -133,10 +142,8 @@ class Guards:
             result.error_in_exec = Interrupted(guard.reason)
 
     def _release(self) -> None:
-        assert self.current is not None
-        self.current.leave()
-        self.current = None
-        if self._custom is not None:
+        guard = self._guards.pop(threading.get_ident(), None)
+        if guard is not None and guard.leave() and self._custom is not None:
             self._shell.custom_exceptions, self._shell.CustomTB = self._custom
             self._custom = None
 
@@ -148,7 +155,8 @@ class Guards:
         traceback: TracebackType | None,
         tb_offset: int | None = None,
     ) -> None:
-        reason = self.current.reason if self.current is not None else None
+        guard = self.current
+        reason = guard.reason if guard is not None else None
         if reason is None:
             shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
             return

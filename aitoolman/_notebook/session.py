@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import re
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +39,8 @@ class Session:
         self.trials: dict[str, dict[Any, Any]] = {}
         """Answers of the last ``--try`` of each module, by row."""
         self.trial_client: LLMLedgerClient | None = None
-        self.trial_folder: Path | None = None
         self.started = time.time()
+        self._scratch: Path | None = None
 
     @property
     def app(self) -> LLMApplication:
@@ -52,6 +55,13 @@ class Session:
                 " and prompt file"
             )
         return self.current
+
+    def scratch(self) -> Path:
+        """A folder for this session alone, gone when it ends."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="aitoolman-"))
+            atexit.register(shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
 
     def configure(self, client: LLMClient, prompts: Mapping[str, Any]) -> LLMApplication:
         """Make an application the current one; what was defined in cells moves over.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._application.app import LLMApplication
 from .._ledger.client import LLMLedgerClient
+from .._loops import background
 from .arguments import usage
 from .page import chip, dim, json_text, table, text
 
@@ -213,9 +212,10 @@ def _reusing(session: Session, client: LLMClient) -> LLMClient:
         return client
     known = session.trial_client
     if known is None or known.client is not client:
-        folder = Path(session.trial_folder or tempfile.mkdtemp(prefix="aitoolman-try-"))
-        session.trial_folder = folder
-        session.trial_client = known = LLMLedgerClient(client, folder / "ledger.db", "read_write")
+        if known is not None:
+            asyncio.run_coroutine_threadsafe(known.drain(), background.loop)
+        known = LLMLedgerClient(client, session.scratch() / "trials.db", "read_write")
+        session.trial_client = known
     return known
 
 

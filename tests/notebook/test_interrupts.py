@@ -50,6 +50,7 @@ AWAITING = {
     "show": "async with aitoolman.show(app):\n    await app['summary'](text='x', _stream=True)",
     "several": "await asyncio.gather(*[app['summary'](text=str(i)) for i in range(5)])",
     "try": "%%llm_module one --try ['a', 'b', 'c']\n{{ t }}",
+    "plan": "plan = await app['summary'].plan([{'text': 'a'}, {'text': 'b'}])\nawait plan.run()",
     "workflow": (
         "flow = app.workflow()\n"
         "task = aitoolman.LLMTask(aitoolman.LLMModuleRequest('summary', {'text': 'x'}))\n"

@@ -269,6 +269,16 @@ def test_a_long_answer_costs_bytes_in_proportion(kernel, fake_llm):
     assert float(kernel.run("print(lag)").stream) < 1.0
 
 
+def test_the_status_line_tells_what_is_waited_for(new_kernel, fake_llm):
+    """Queued behind another call, then waiting for the first token, then how fast it comes."""
+    kernel = new_kernel(parallel=1)
+    fake_llm.script(lambda r: Reply("a b c d e f", delay=0.7, chunk_delay=0.1))
+    kernel.run("first = asyncio.create_task(app['summary'](text='1')); await asyncio.sleep(0.1)")
+    shown = repr(kernel.run("%%aitoolman summary\n2").outputs)
+    for words in ("queued", "waiting for the first token", "tokens/s"):
+        assert words in shown
+
+
 def test_a_workflow_is_shown_while_it_runs_and_when_it_has_ended(kernel, fake_llm):
     """`show(flow)`: graph and steps live, static in the end; Stop names itself in place."""
     fake_llm.script("out")
