@@ -166,6 +166,8 @@ class AuditFollower:
             self.last = 0 if self.resume_from is None else self.resume_from(beat.ledger)
             self._pending.clear()
         self.beat, self.ledger, self._head = beat, beat.ledger, beat.head
+        if self.last < 0:
+            self.last = self._first()
 
     def _on_event(self, event: wire.Event) -> None:
         if event.seq > self.last and len(self._pending) < MAX_PENDING:
@@ -183,8 +185,6 @@ class AuditFollower:
             await self._wait()
             if self.beat is None:
                 continue  # only a beat tells which sequence this is
-            if self.last < 0:
-                self.last = self._first()
             for event in self._in_order():
                 yield event
             if self._is_behind() and not await self._comes_late():

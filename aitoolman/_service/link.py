@@ -296,11 +296,11 @@ class Link:
         self._after_loss()
 
     def _after_loss(self) -> None:
-        self._owner.on_down(self)
         if self._owner.has_work(self) and not self._closed:
             first, longest = self._timing.retry
-            self._schedule(min(longest, first * 2**self._failures), self._connect)
+            self._schedule(min(longest, first * 2 ** min(self._failures, 20)), self._connect)
             self._failures += 1
+        self._owner.on_down(self)
 
     def _refuse(self, reason: str) -> None:
         self.refusal = reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from typing import TYPE_CHECKING, Protocol
 
 import zmq
@@ -70,7 +69,6 @@ class Reception:
         self.sessions: dict[str, Session] = {}
         """By their secret names."""
         self.routes: dict[bytes, Session] = {}
-        self.boot = secrets.token_hex(8)
         self.junk = 0
         """Messages that could not be read."""
         self._guests = guests
@@ -164,9 +162,9 @@ class Reception:
 
     def _welcome(self, session: Session, challenge: bytes) -> wire.Welcome:
         welcome, keys = self._staff.about(), session.guest.keys
-        welcome.session, welcome.client, welcome.boot = session.name, session.guest.name, self.boot
+        welcome.session, welcome.client = session.name, session.guest.name
         if keys is not None:
-            said = (session.name.encode(), self.boot.encode())
+            said = (session.name.encode(), welcome.boot.encode())
             welcome.proof = keys.proof(b"welcome", challenge, *said)
         return welcome
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ class LLMServer:
         self.endpoint = ""
         """Where it listens, once started; with the port that was free where none was named."""
         self.pub_endpoint: str | None = None
+        self.boot = secrets.token_hex(8)
+        """Tells one start of the server from another."""
         self._veil = Veil(self.config)
         self._refusals = Rate(REFUSALS_PER_SECOND)
         self._publisher: Publisher | None = None
@@ -117,10 +120,10 @@ class LLMServer:
     async def _open(self) -> None:
         router = self._bind_router()
         self._bind_publisher()
+        await self.audit.open(self.boot, {"audit": self.table["audit"]})
         self.reception = Reception(
             router, self.guests, self._handlers(), self, self._pulse, self.limits
         )
-        await self.audit.open(self.reception.boot, {"audit": self.table["audit"]})
 
     def _handlers(self) -> dict[str, Any]:
         questions = Questions(self.manager, self.audit, self._veil, self.requests.spawn)
@@ -200,6 +203,7 @@ class LLMServer:
     def about(self) -> wire.Welcome:
         """What every client is told."""
         return wire.Welcome(
+            boot=self.boot,
             max_bytes=self.limits.max_bytes,
             max_requests=self.limits.max_requests,
             on_restart=self.table["on_server_restart"],
@@ -227,7 +231,8 @@ class LLMServer:
     def _on_thaw(self, silence: float) -> None:
         """What was in line stays there unless its client still wants it, and says hello again."""
         _log.warning("this process stood still for %.1f s; queued requests are dropped", silence)
-        self.reception.start_over()
+        if hasattr(self, "reception"):
+            self.reception.start_over()
 
     # Time
 

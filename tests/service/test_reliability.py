@@ -356,16 +356,15 @@ async def test_a_client_keeps_back_what_a_session_may_not_have(fake_llm, serve):
 
 async def test_a_slow_client_is_cut_off_and_slows_nobody(fake_llm, serve, monkeypatch):
     """One that stops reading is cut when its queue is full; another's calls go on meanwhile."""
-    monkeypatch.setattr("aitoolman._service.sessions.MAX_QUEUE_BYTES", 1_000_000)
+    monkeypatch.setattr("aitoolman._service.sessions.MAX_QUEUE_BYTES", 300_000)
     server = await serve()
-    text = "x" * 200_000
+    text = "x" * 30_000
     fake_llm.script(lambda request: Reply(text))
-    slow = RawClient(server.endpoint)
-    slow.socket.rcvhwm = 1
+    slow = RawClient(server.endpoint, rcvhwm=1)
     await slow.hello()
     session = next(iter(server.reception.sessions.values()))
     async with LLMZmqClient(server.endpoint, TOKEN) as other:
-        for n in range(600):
+        for n in range(900):
             slow.send("request", f"r{n}", packed())
         await until(lambda: session.stuck_since is not None, timeout=15)
         assert (await ask(other)).response_text == text

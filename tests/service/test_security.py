@@ -34,10 +34,10 @@ HI = [Message("user", "a secret prompt")]
 class RawClient:
     """A client that says what it likes, under the routing id it likes."""
 
-    def __init__(self, endpoint, token=TOKEN, routing_id=None, kind=zmq.DEALER):
+    def __init__(self, endpoint, token=TOKEN, routing_id=None, kind=zmq.DEALER, rcvhwm=1_000):
         self.context = zmq.Context()
         self.socket = self.context.socket(kind)
-        self.socket.linger = 0
+        self.socket.linger, self.socket.rcvhwm = 0, rcvhwm
         if routing_id is not None:
             self.socket.routing_id = routing_id
         if token is not None:
