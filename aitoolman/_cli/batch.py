@@ -69,7 +69,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit codes: see above."""
+    """Exit codes 0 to 4 and 130, as above."""
     if arguments.output is None and not arguments.plan:
         arguments.refuse("say where the answers go: -o OUT, or only look: --plan")
     for path in (arguments.input, arguments.output):

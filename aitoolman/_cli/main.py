@@ -25,7 +25,7 @@ COMMANDS = {
     "server": "share models, quotas and one audit with clients on this machine or the network",
     "monitor": "follow a server's calls and events, live or into an SQLite file",
     "keygen": "print a random token for a server",
-    "batch": "run a module over every row of a CSV, JSON Lines or Parquet file",
+    "batch": "run a module over every row of a file, and go on after an interrupt or a kill",
     "client": "chat with a model: on a terminal line by line, from a pipe as one message",
 }
 """Each command and what it does; its code is the module of the same name in this folder."""
