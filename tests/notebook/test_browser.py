@@ -145,7 +145,7 @@ def test_stop_and_interrupt_in_the_page(lab, page, fake_llm):
     page.locator(".aitoolman-view button").click()
     fake_llm.wait_for(lambda s: s.open_requests == 0 and s.requests_seen)
     page.wait_for_selector("text=Interrupted: stopped")
-    assert "never ending words" in page.inner_text(".jp-RenderedMarkdown")
+    page.locator(".jp-RenderedMarkdown", has_text="never ending words").wait_for()
     finished(page)
     shot(page, "stopped")
     page.evaluate(
