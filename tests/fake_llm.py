@@ -236,12 +236,17 @@ class FakeLLM(Settings):
         """Listen, on a thread of the server's own."""
         ready = threading.Event()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self.serve(ready=ready)), name="fake-llm", daemon=True
+            target=self._run, args=(ready,), name="fake-llm", daemon=True
         )
         self._thread.start()
         if not ready.wait(10):
             raise RuntimeError("the scripted server did not start")
         return self
+
+    def _run(self, ready: threading.Event) -> None:
+        # asyncio's own loop, whatever the policy: the drops and resets count on its transports.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self.serve(ready=ready))
 
     def stop(self) -> None:
         """Cut all connections and end the thread."""
