@@ -44,7 +44,9 @@ async def make_plan(
     variables = sorted(module.module.variables)
     open_ones = [v for v in variables if v not in app_vars and v not in (constants or {})]
     source = open_source(data, open_ones[0] if len(open_ones) == 1 else None)
-    known = source.columns or [*variables, *(columns or {}).values()]  # no row tells of columns
+    known = source.columns
+    if not known and not source.seen:  # no row tells of columns
+        known = [*variables, *(columns or {}).values()]
     binding = bind(variables, known, columns, constants, app_vars)
     processor = resolve_processor(module.post_processor, app.processors)
     declared = declared_type(module.post_processor, app.processors)

@@ -54,9 +54,9 @@ class FrameSource:
     def values(self, names: Sequence[str], start: int, stop: int) -> list[tuple[Any, ...]]:
         """The cells of some columns, as Python values."""
         stop = min(stop, self.length)
-        if not names:
+        if not names or start >= stop:
             return [()] * max(0, stop - start)
-        lists = [self.frame[name][start:stop].to_list() for name in names]
+        lists = [self.frame.get_column(name)[start:stop].to_list() for name in names]
         return list(zip(*lists, strict=True))
 
 
@@ -165,7 +165,10 @@ def _as_frame(data: Any, variable: str | None) -> nw.DataFrame[Any] | None:
 
     if isinstance(data, (str, bytes, Mapping, list, tuple, Iterator)):
         return None
-    native = nw.from_native(data, pass_through=True, allow_series=True)
+    try:
+        native = nw.from_native(data, pass_through=True, allow_series=True)
+    except Exception as exc:  # two columns of one name, above all
+        raise LLMApplicationError(f"this {_kind(data)} cannot be read: {exc}") from exc
     if isinstance(native, nw.LazyFrame):
         raise LLMApplicationError("a plan needs the rows themselves: call .collect() first")
     if isinstance(native, nw.Series):  # the one column fills the one variable
@@ -177,5 +180,7 @@ def _as_frame(data: Any, variable: str | None) -> nw.DataFrame[Any] | None:
 
 
 def _frozen(frame: Any) -> Any:
-    """A pandas frame's own copy; the others never change."""
-    return frame.copy() if hasattr(frame, "iloc") else frame
+    """A copy of its own; Arrow tables never change."""
+    if hasattr(frame, "iloc"):
+        return frame.copy()
+    return frame.clone() if hasattr(frame, "clone") else frame

@@ -238,3 +238,34 @@ async def test_the_ledger_can_be_left_out_or_put_elsewhere(make_app, fake_llm, t
         await app["ask"].batch(["b", "b"], ledger=tmp_path / "own.db", progress=False)
     assert len(fake_llm.requests) == 3
     assert (tmp_path / "own.db").exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [pd.DataFrame({"text": []}), pl.DataFrame({"text": []}), pa.table({"text": []}), [], iter([]),
+     pd.DataFrame()],
+    ids=["pandas", "polars", "arrow", "list", "iterator", "no columns"],
+)  # fmt: skip
+async def test_no_rows_are_a_complete_batch(make_app, fake_llm, data):
+    """Nothing to do is done, and the frame has its columns."""
+    async with make_app() as app:
+        batch = await app["ask"].batch(data, progress=False)
+    assert batch.complete
+    assert len(batch.frame) == 0
+    assert not fake_llm.requests
+
+
+async def test_a_frame_with_two_columns_of_one_name_is_an_error(make_app):
+    """Nobody could say which is meant."""
+    async with make_app() as app:
+        with pytest.raises(LLMApplicationError, match=r"(?s)cannot be read.*'text'"):
+            await app["ask"].plan(pd.DataFrame([["a", "b"]], columns=["text", "text"]))
+
+
+async def test_columns_need_not_have_names_of_text(make_app):
+    """As frames without a header have them."""
+    async with make_app() as app:
+        frame = pd.DataFrame([["a", "b"]])
+        batch = await app["ask"].batch(frame, columns={"text": 1}, progress=False)
+    assert batch.frame["ask"].tolist() == ["Q: b"]
+    assert batch.frame[0].tolist() == ["a"]
