@@ -32,6 +32,9 @@ import written  # noqa: E402
 SECONDS = 120
 """The longest that one cell may take while recording."""
 
+REPLAY_ONLY = "replay-only"
+"""The tag of a cell that asks what is not recorded, to show what a replay then says."""
+
 SCRIPTED = """\
 import aitoolman, written
 import aitoolman._notebook.magics as _magics
@@ -62,7 +65,9 @@ def record(path: Path) -> None:
         ledger = str(Path(folder) / "ledger.db")
         book = nbformat.read(path, as_version=4)
         for cell in book.cells:
-            if cell.cell_type == "code":
+            if REPLAY_ONLY in cell.metadata.get("tags", ()):
+                cell.source = ""
+            elif cell.cell_type == "code":
                 cell.source = recording(cell.source, ledger)
         if written.knows(lesson):
             first = SCRIPTED.format(lesson=lesson, ledger=ledger)
