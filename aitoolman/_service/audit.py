@@ -7,10 +7,11 @@ of a server, ``request``, ``call`` (the answer), ``cancel``, ``cut`` (ended with
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +20,6 @@ from .._ledger.writer import LedgerWriter
 from .._transport import wire
 
 if TYPE_CHECKING:
-    import asyncio
     import sqlite3
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -34,10 +34,19 @@ _NAMES = CALL_COLUMNS.split(", ")
 _INSERT = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
 _SELECT = f"SELECT seq, {CALL_COLUMNS} FROM calls WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
 _PAGE_BYTES = 8_000_000
+TOGETHER_SECONDS = 0.001
+"""How long a request's row waits for company: much less than its vendor takes to answer."""
 _NUMBERS = (
     "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "total_tokens",
     "cost", "queue_time", "time_to_first_token", "total_response_time",
 )  # fmt: skip
+
+
+class _Batch(NamedTuple):
+    """Rows of one transaction, and who waits for it."""
+
+    rows: list[dict[str, Any]]
+    done: asyncio.Future[list[int]]
 
 
 class Audit:
@@ -55,7 +64,8 @@ class Audit:
         self.full = full
         self._publish = publish
         self._writer = LedgerWriter(path)
-        self._last: asyncio.Future[int] | None = None
+        self._batch: _Batch | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, boot: str, about: Mapping[str, Any]) -> int:
         """Note the start; mark what an earlier server left without an answer, and count it.
@@ -66,12 +76,13 @@ class Audit:
         self.ledger_id, left = await self._writer.run(_prepare)
         for values in left:
             cut = {**values, "kind": "cut", "error": "the server ended before the answer"}
-            await self._write(cut)
+            self._write(cut)
         await self._write({"kind": "start", "event": boot, "fields": _json(about)})
         return len(left)
 
     async def close(self) -> None:
         """Write what is still waiting."""
+        self._flush()
         await self._writer.close()
 
     # Rows
@@ -81,7 +92,8 @@ class Audit:
         request = call.request
         self._write(
             self._who(call, "request")
-            | {"fields": _json(_asked(request) if self.full else {"stream": request.stream})}
+            | {"fields": _json(_asked(request) if self.full else {"stream": request.stream})},
+            wait=TOGETHER_SECONDS,
         )
 
     async def answer(self, call: Call, response: LLMProviderResponse, wired: bytes) -> None:
@@ -97,7 +109,7 @@ class Audit:
         if self.full:
             values["error"] = call.cut or response.error_text
             values["fields"] = _json(wire.decode(wired, wire.WireResponse))
-        await self._write(values)
+        await asyncio.shield(self._write(values))  # others wait for the same commit
 
     def cancel(self, label: str, context_id: str | None, request_id: str | None) -> None:
         """A client called requests off."""
@@ -112,12 +124,12 @@ class Audit:
     async def event(self, label: str, audit: wire.Audit) -> None:
         """A business event of an application; returns when it is in the file."""
         fields = audit.fields if self.full else _numbers_of(audit.fields)
-        await self._write(
+        await asyncio.shield(self._write(
             {
                 "kind": "event", "client": label, "context": audit.context_id,
                 "event": audit.event, "fields": _json(fields),
             }
-        )  # fmt: skip
+        ))  # fmt: skip
 
     @staticmethod
     def _who(call: Call, kind: str) -> dict[str, Any]:
@@ -128,37 +140,78 @@ class Audit:
             "model": request.model_name, "sample": request.call.sample,
         }  # fmt: skip
 
-    def _write(self, values: dict[str, Any]) -> asyncio.Future[int]:
-        values = {"time": time.time(), "from_ledger": 0} | values
-        row = tuple(_storable(values.get(name)) for name in _NAMES)
-        future: asyncio.Future[int] = self._writer.begin(
-            lambda db: db.execute(_INSERT, row).lastrowid or 0
-        )
-        future.add_done_callback(lambda done: self._written(done, values))
-        return future
+    def _write(self, values: dict[str, Any], wait: float = 0.0) -> asyncio.Future[list[int]]:
+        """Write a row with all others of this moment; the future is done after the commit.
 
-    def _written(self, done: asyncio.Future[int], values: dict[str, Any]) -> None:
-        if done.cancelled():
-            return
-        if (exc := done.exception()) is not None:
-            _log.error("the audit lost a row of kind %s: %s", values["kind"], exc)
-            return
-        self.head = max(self.head, done.result())
-        self._publish(_event(done.result(), values))
+        Args:
+            values: By column.
+            wait: Seconds that the row may wait for others.
+        """
+        loop = asyncio.get_running_loop()
+        if self._batch is None:
+            self._batch = _Batch([], loop.create_future())
+        self._batch.rows.append({"time": time.time(), "from_ledger": 0} | values)
+        if self._timer is not None and not wait:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_later(wait, self._flush)
+        return self._batch.done
+
+    def _flush(self) -> None:
+        """Hand what has gathered to the writer."""
+        batch, self._batch = self._batch, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if batch is not None:
+            written = self._writer.begin(lambda db: _insert(db, batch.rows))
+            written.add_done_callback(lambda done: self._written(done, batch))
+
+    def _written(self, written: asyncio.Future[list[int]], batch: _Batch) -> None:
+        if written.cancelled():
+            batch.done.cancel()
+        elif (exc := written.exception()) is not None:
+            kinds = ", ".join(str(values["kind"]) for values in batch.rows)
+            _log.error("the audit lost rows (%s): %s", kinds, exc)
+            batch.done.set_exception(exc)
+            batch.done.exception()  # not everybody waits for it
+        else:
+            self._publish_all(written.result(), batch)
+            batch.done.set_result(written.result())
+
+    def _publish_all(self, numbers: list[int], batch: _Batch) -> None:
+        for number, values in zip(numbers, batch.rows, strict=True):
+            self.head = max(self.head, number)
+            self._publish(_event(number, values))
 
     # Reading
 
     async def page(self, after: int, limit: int) -> wire.Rows:
         """The rows after a number."""
+        self._flush()
         events, head = await self._writer.run(lambda db: _page(db, after, limit))
         return wire.Rows(self.ledger_id, head, events)
 
     async def answer_of(self, request_id: str) -> bytes | None:
         """The answer that was given to a request, as it travels; None where there is none."""
+        self._flush()
         text = await self._writer.run(lambda db: _answer_of(db, request_id))
         if text is None:
             return None
         return wire.encode(msgspec.json.decode(text, type=wire.WireResponse))
+
+
+def _insert(db: sqlite3.Connection, rows: list[dict[str, Any]]) -> list[int]:
+    """Add rows; gives their numbers."""
+    return [_insert_one(db, [values.get(name) for name in _NAMES]) for values in rows]
+
+
+def _insert_one(db: sqlite3.Connection, row: list[Any]) -> int:
+    try:
+        return db.execute(_INSERT, row).lastrowid or 0
+    except UnicodeEncodeError:  # lone surrogates
+        return db.execute(_INSERT, [_storable(value) for value in row]).lastrowid or 0
 
 
 def _prepare(db: sqlite3.Connection) -> tuple[str, list[dict[str, Any]]]:

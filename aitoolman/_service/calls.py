@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Call"]
 
+TOGETHER_SECONDS = 0.002
+"""Fragments that come so soon after others travel with the next ones: nobody sees the difference,
+and a message costs as much as some dozens of them."""
 MERGE_FROM = 64
 """So many fragments waiting for a slow client are merged where they touch."""
 
@@ -67,6 +70,7 @@ class Call:
         """How many of the pieces were sent."""
         self._at = {"r": 0, "t": 0}
         self._flush: asyncio.Handle | None = None
+        self._flushed = 0.0
         own = (wired.source or wired.context_id or "").replace(WITHIN, " ")
         self.request = LLMProviderRequest(
             session.label,
@@ -97,13 +101,15 @@ class Call:
     def _take(self, kind: str, text: str) -> None:
         self._pieces.append((kind, text))
         if self._flush is None:
-            self._flush = self._loop.call_soon(self.flush)
+            due = max(0.0, self._flushed + TOGETHER_SECONDS - self._loop.time())
+            self._flush = self._loop.call_later(due, self.flush)
 
     def flush(self) -> None:
         """Hand the session what has come since."""
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
+        self._flushed = self._loop.time()
         if self._passed < len(self._pieces):
             self.session.send_pieces(self)
 

@@ -23,7 +23,7 @@ class Limits(NamedTuple):
     max_total: int = 20_000
     """Under way in all; further ones are answered "busy"."""
     tick: float = 0.5
-    retry: float = 0.01
+    retry: float = 0.005
     """Between two attempts to send to a client that does not keep up."""
     drain: float = 10.0
     """What requests under way get to finish when the server is told to stop."""

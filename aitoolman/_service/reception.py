@@ -143,7 +143,7 @@ class Reception:
         if session is None or session.guest is not guest:
             ours = self._seal.is_ours(guest, hello.session)
             name = hello.session if ours else self._seal.new(guest)
-            session = self.sessions[name] = Session(name, guest, self.port)
+            session = self.sessions[name] = Session(name, guest, self.port, self.send_soon)
         self._attach(session, route)
         session.send("welcome", "", wire.encode(self._welcome(session, hello.challenge)))
         if self._closing:

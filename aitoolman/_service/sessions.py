@@ -14,6 +14,8 @@ import zmq
 from .._transport import wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .calls import Call
     from .port import Port
     from .security import Guest
@@ -54,9 +56,16 @@ class Seal:
 
 
 class Session:
-    """One client's session; its name is a secret between client and server."""
+    """One client's session; its name is a secret between client and server.
 
-    def __init__(self, name: str, guest: Guest, port: Port) -> None:
+    Args:
+        name: The secret.
+        guest: Who it is.
+        port: Where to send.
+        on_stuck: Called when the client takes no more for now; `flush` is to be tried soon.
+    """
+
+    def __init__(self, name: str, guest: Guest, port: Port, on_stuck: Callable[[], None]) -> None:
         self.name = name
         self.guest = guest
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -71,6 +80,7 @@ class Session:
         self._queue: deque[Call | tuple[bytes, bytes]] = deque()
         self._queued_bytes = 0
         self._port = port
+        self._on_stuck = on_stuck
 
     def __repr__(self) -> str:
         return f"Session({self.label}, {len(self.calls)} under way)"
@@ -106,6 +116,7 @@ class Session:
         elif not self._put(item):
             self.stuck_since = time.monotonic()
             self._append(item)
+            self._on_stuck()
 
     def _append(self, item: Call | tuple[bytes, bytes]) -> None:
         if isinstance(item, tuple):

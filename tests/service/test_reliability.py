@@ -385,7 +385,7 @@ def test_fragments_for_a_slow_client_are_merged():
         from aitoolman._service.calls import Call
         from aitoolman._service.security import Guest
 
-        session = Session("s", Guest("g", None, None, True), Full())
+        session = Session("s", Guest("g", None, None, True), Full(), lambda: None)
         session.route = b"route"
         call = Call(session, "r", packed(stream=True), 1, loop)
 
