@@ -67,10 +67,10 @@ def test_a_lesson_is_stored_with_outputs_worth_reading(path: Path) -> None:
 
 @pytest.mark.parametrize("path", EVERY)
 def test_a_lesson_is_static_and_tells_nothing_of_the_machine_it_ran_on(path: Path) -> None:
-    """No widget state, no absolute path, nothing that looks like a key, and small."""
+    """No widget state, no path of a home or a project, nothing that looks like a key, and small."""
     text = path.read_text(encoding="utf-8")
     assert "application/vnd.jupyter.widget" not in text
-    assert not re.search(r"/(work|tmp|home|root|opt|Users)/", text)
+    assert not re.search(r"/(work|home|root|opt|Users)/", text)
     assert not re.search(r"sk-[A-Za-z0-9]{16}|Bearer [A-Za-z0-9]", text)
     assert len(text) < 150_000
 
