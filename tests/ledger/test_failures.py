@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -54,7 +55,7 @@ async def test_a_corrupt_answer_is_asked_again(path, caplog):
     inner = Echo()
     async with LLMLedgerClient(inner, path) as client:
         await ask(client)
-        with sqlite3.connect(path) as db:
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.execute("UPDATE answers SET response = x'00ff'")
         db.close()
         again = await ask(client)
@@ -79,7 +80,7 @@ async def test_a_file_that_is_no_database_is_refused_with_its_path(path, content
 
 async def test_the_file_of_another_program_is_left_alone(path):
     """Any other SQLite file is told from a ledger."""
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE calls (x)")
     db.close()
     with pytest.raises(LLMConfigError, match="no aitoolman ledger"):
@@ -191,7 +192,7 @@ async def test_the_owner_that_lost_its_claim_still_records(path):
     async with LLMLedgerClient(one, path) as first, LLMLedgerClient(two, path) as second:
         asking = await start(first)
         await one.sent()
-        with sqlite3.connect(path) as db:
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.execute("UPDATE claims SET lease = 0")
         db.close()
         other = await start(second)

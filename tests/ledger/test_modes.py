@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import stat
 
@@ -289,7 +290,7 @@ def test_a_newer_file_is_refused_and_an_older_one_brought_up_to_date(path, monke
         schema.open_ledger(path, read_only=True)
     for _ in range(2):
         schema.open_ledger(path).close()
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         assert "more" in [row[1] for row in db.execute("PRAGMA table_info(calls)")]
     db.close()
     monkeypatch.undo()

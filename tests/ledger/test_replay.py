@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 
@@ -313,7 +314,7 @@ async def test_a_ledger_in_a_folder_without_write_access_replays(tmp_path):
     path = folder / "ledger.db"
     async with LLMLedgerClient(Echo(), path) as client:
         await ask(client)
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     db.close()
     folder.chmod(0o500)
