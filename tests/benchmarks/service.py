@@ -23,12 +23,16 @@ from .server import TOKENS
 TOKEN = "a-token-for-the-benchmark-alone"
 HI = [Message("user", "Which department should read this ticket?")]
 ECHO = """
-import sys, zmq
-socket = zmq.Context().socket(zmq.ROUTER)
-socket.bind(sys.argv[1])
-print("ready", flush=True)
-while True:
-    socket.send_multipart(socket.recv_multipart())
+import asyncio, sys, zmq, zmq.asyncio
+
+async def main():
+    socket = zmq.asyncio.Context().socket(zmq.ROUTER)
+    socket.bind(sys.argv[1])
+    print("ready", flush=True)
+    while True:
+        await socket.send_multipart(await socket.recv_multipart())
+
+asyncio.run(main())
 """
 
 
