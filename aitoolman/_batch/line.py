@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RowLine", "lookup_request"]
 
-MOST_CHUNKS = 4
+MOST_CHUNKS = 2
 """So many are read at once while every row has a kept answer: one is written down meanwhile."""
 
 
