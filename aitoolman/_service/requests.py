@@ -107,6 +107,7 @@ class Requests:
     async def _recall(self, session: Session, request_id: str, wired: wire.WireRequest) -> None:
         """A request that was sent before: perhaps an earlier server finished it."""
         answer = await self._audit.answer_of(f"{session.label}/{request_id}")
+        answer = answer or self.finished.get(session.label, request_id)
         if answer is not None:
             session.send("answer", request_id, answer)
         elif request_id in session.calls:
@@ -188,14 +189,13 @@ class Requests:
             return wire.encode(wire.pack_response(response))
 
     def _deliver(self, call: Call, body: bytes) -> None:
+        """Send an answer; a call that was cut gets none, its client asks again where it can."""
         session = call.session
         if session.calls.get(call.id) is call:
             del session.calls[call.id]
         if call.cut is None:
             self.finished.add(session.label, call.id, body)
             session.send("answer", call.id, body)
-        elif self.closing:
-            session.send("refused", call.id, refusal(call.cut))
 
     # The end
 

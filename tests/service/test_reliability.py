@@ -501,6 +501,22 @@ async def test_a_lost_servers_calls_go_to_the_other(fake_llm, tmp_path):
             server.kill()
 
 
+async def test_what_a_stopping_server_does_not_finish_goes_to_the_other(fake_llm, pair):
+    """A stop that cannot wait any longer hands its calls on."""
+    gate = Gate()
+    fake_llm.script(lambda request: Reply("done", gate=gate))
+    async with LLMZmqClient(endpoints(pair), TOKEN, timing=QUICK) as client:
+        await client.describe("fast")
+        await until(lambda: all(link.ready for link in client._engine.links))
+        call = asyncio.create_task(ask(client))
+        await fake_llm.reaches(lambda f: f.open_requests == 1)
+        (stopping,) = [server for server in pair if server.requests.running]
+        await stopping.close(0)
+        await fake_llm.reaches(lambda f: len(f.requests) == 2)
+        gate.open()
+        assert (await call).response_text == "done"
+
+
 async def test_a_server_that_refuses_leaves_the_work_to_the_other(fake_llm, server):
     """One of two endpoints is dead from the start: calls go to the living one."""
     async with LLMZmqClient(f"tcp://127.0.0.1:1,{server.endpoint}", TOKEN) as client:
