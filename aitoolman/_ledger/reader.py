@@ -90,7 +90,8 @@ class Ledger:
         drain(self.path.absolute())
         connection = open_ledger(self.path, read_only=read_only)
         try:
-            yield connection
+            with connection.at_work:
+                yield connection
         finally:
             connection.close()
 

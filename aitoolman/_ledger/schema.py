@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._datamodel import LLMConfigError
 from .._datamodel.errors import ConfigProblem
+from .connections import LedgerConnection, creating
 
 __all__ = ["BUSY_SECONDS", "SCHEMA_VERSION", "default_path", "open_ledger"]
 
@@ -80,7 +81,7 @@ def default_path(beside: Path | None) -> Path:
     return (beside.absolute().parent if beside else Path.cwd()) / ".aitoolman" / "ledger.db"
 
 
-def open_ledger(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def open_ledger(path: Path, *, read_only: bool = False) -> LedgerConnection:
     """A connection to the ledger at `path`, made or brought up to date where needed.
 
     Raises:
@@ -110,11 +111,11 @@ def _prepare_file(path: Path) -> None:
     if folder.name == ".aitoolman" and not (folder / ".gitignore").exists():
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     # Only where there is none: closing it would drop the locks that SQLite holds in this process.
-    with contextlib.suppress(FileExistsError):
+    with creating, contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+def _connect(path: Path, read_only: bool) -> LedgerConnection:
     if read_only:
         return _connect_for_reading(path)
     connection = _sqlite(path, "mode=rw")
@@ -124,7 +125,7 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
-def _connect_for_reading(path: Path) -> sqlite3.Connection:
+def _connect_for_reading(path: Path) -> LedgerConnection:
     connection = _sqlite(path, "mode=ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -136,13 +137,14 @@ def _connect_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _sqlite(path: Path, options: str) -> sqlite3.Connection:
+def _sqlite(path: Path, options: str) -> LedgerConnection:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
+        factory=LedgerConnection,
     )
 
 

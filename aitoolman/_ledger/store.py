@@ -115,12 +115,13 @@ class LedgerStore:
 
     def explain(self, question: Question) -> str:
         """Why a request is not in the file: the difference to the nearest one. For any thread."""
-        with contextlib.closing(open_ledger(self.path, read_only=True)) as db:
+        with contextlib.closing(open_ledger(self.path, read_only=True)) as db, db.at_work:
             return explain_unseen(db, question)
 
     def _read(self, query: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         try:
-            return query(self._reader)
+            with self._reader.at_work:
+                return query(self._reader)
         except sqlite3.Error as exc:
             self._failed(exc)
             return otherwise

@@ -12,6 +12,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -25,6 +26,8 @@ from .schema import open_ledger
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from .connections import LedgerConnection
 
     Work = Callable[[sqlite3.Connection], Any]
     Future = asyncio.Future[Any] | concurrent.futures.Future[Any]
@@ -139,7 +142,7 @@ class LedgerWriter:
             connection.close()
             self._say_goodbye()
 
-    def _do_next(self, connection: sqlite3.Connection) -> bool:
+    def _do_next(self, connection: LedgerConnection) -> bool:
         """One transaction with all that is waiting; False when it was the last."""
         items = self._next_items()
         group = [item for item in items if isinstance(item, _Item)]
@@ -148,7 +151,9 @@ class LedgerWriter:
         if rows:
             group.insert(0, _Item(lambda db: add_calls(db, rows), _unheard(rows), None))
         if group:
-            _deliver(_do_group(connection, group))
+            with connection.at_work:
+                outcomes = _do_group(connection, group)
+            _deliver(outcomes)
         return _STOP not in items
 
     def _next_items(self) -> list[_Item | str]:
@@ -245,9 +250,12 @@ def _settle(outcomes: list[Outcome]) -> None:
 
 
 class _Writers:
-    """The writers of this process, as long as they live."""
+    """The writers of this process, as long as they live; a forked child begins without any."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
         self._lock = threading.Lock()
         self._all: weakref.WeakSet[LedgerWriter] = weakref.WeakSet()
 
@@ -272,3 +280,5 @@ def drain(path: Path) -> None:
 
 # What was posted is written even where a client was never closed.
 atexit.register(_writers.drain)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_writers.forget)

@@ -302,6 +302,76 @@ def test_a_pool_of_forked_processes_uses_the_parents_client(path, run_script, tm
     assert Ledger(path).verify() == []
 
 
+SURVIVOR = """
+import os, sys, time, aitoolman
+client = aitoolman.LLMLedgerClient(aitoolman.LLMScriptedClient("ok"), sys.argv[1])
+modules = {"module": {"a": {"model": "m", "template": {"user": "{{ x }}"}}}}
+app = aitoolman.LLMApplication(client, modules)
+app.sync["a"](x="parent")
+asked, closed = os.pipe(), os.pipe()
+pid = os.fork()
+if not pid:
+    app.sync["a"](x="child")
+    os.write(asked[1], b"x")
+    os.read(closed[0], 1)
+    app.sync["a"](x="child alone")
+    start = time.monotonic()
+    found = len(app.log())
+    os._exit(found if time.monotonic() - start < 2 else 99)
+os.read(asked[0], 1)
+client.sync.close()
+other = aitoolman.Ledger(sys.argv[1])
+with other.opened(read_only=False) as db:
+    db.execute("PRAGMA user_version")
+os.write(closed[1], b"x")
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_outlives_its_parents_client(path, run_script, tmp_path):
+    """Whoever closes the file elsewhere does not take away what the child writes."""
+    script = tmp_path / "survivor.py"
+    script.write_text(SURVIVOR)
+    done = run_script(script, str(path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["3"]
+    assert counts(path)["answers"] == 3
+    assert Ledger(path).verify() == []
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from aitoolman._ledger.schema import open_ledger
+db = open_ledger(Path(sys.argv[1]))
+db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+db.close()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks belong to the handle there")
+async def test_an_open_ledger_holds_its_locks_whatever_this_process_does_with_it(
+    path, run_script, tmp_path
+):
+    """Another process that closes the file is not the last one: the write-ahead log stays."""
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE)
+    async with LLMLedgerClient(LLMScriptedClient("ok"), path) as client:
+        await ask(client, "one")
+        ledger = Ledger(path)
+        assert (len(ledger.calls()), ledger.verify(), ledger.export(tmp_path / "x")) == (1, [], 1)
+        async with LLMLedgerClient(LLMScriptedClient("ok"), path) as second:
+            await ask(second, "two")
+        log = path.with_name("ledger.db-wal")
+        before = log.stat().st_ino
+        done = await asyncio.to_thread(run_script, script, str(path))
+        assert done.returncode == 0, done.stderr
+        assert log.stat().st_ino == before
+        await ask(client, "three")
+    assert counts(path)["answers"] == 3
+
+
 async def test_an_answer_that_cannot_be_kept_reaches_its_caller(path, caplog):
     """A client of one's own may put anything into its response."""
 
