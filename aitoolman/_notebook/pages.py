@@ -307,9 +307,8 @@ def _innermost(client: Any) -> Any:
 
 def ledger_mode(client: Any) -> str:
     """The mode and file of a client's ledger."""
-    options = getattr(client, "options", None) or getattr(client, "_ledger", None)
-    mode = getattr(options, "mode", "off")
-    return "off" if client.ledger_path is None else f"{mode} {client.ledger_path}"
+    mode: str = client.ledger_mode
+    return mode if client.ledger_path is None else f"{mode} {client.ledger_path}"
 
 
 # Errors
