@@ -78,9 +78,7 @@ async def run_call(caller: Caller, call: Call) -> LLMModuleResult:
         response = await ask(caller.client, route, request)
         responses.append(response)
         if caller.client.ledger_path is None:
-            memory_log(caller.client).add(
-                route.model_name, route.info.source, response, request
-            )
+            memory_log(caller.client).add(route.model_name, route.info.source, response, request)
         result = _result(call, request, route, response)
         usable = await _process(result, route.processor)
         if usable or len(responses) > call.format_retries:

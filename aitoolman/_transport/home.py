@@ -124,7 +124,7 @@ class HomedClient(LLMClient):
 
     async def drain(self) -> None:
         """Close as soon as every request that is under way has its answer."""
-        while self._unanswered:
+        while self._unanswered:  # noqa: ASYNC110 - answers end on several loops
             await asyncio.sleep(DRAIN_SECONDS)
         await self.close()
 
