@@ -54,8 +54,12 @@ def export_ledger(ledger: Ledger, path: str | os.PathLike[str]) -> int:
     """Write all answers of a ledger as JSON Lines; returns how many.
 
     The file appears whole or not at all.
+
+    Raises:
+        LLMConfigError: `path` is the ledger itself, or one of SQLite's files beside it.
     """
     target = Path(path)
+    _check_target(target, ledger.path)
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     count = 0
     try:
@@ -67,6 +71,13 @@ def export_ledger(ledger: Ledger, path: str | os.PathLike[str]) -> int:
     finally:
         scratch.unlink(missing_ok=True)
     return count
+
+
+def _check_target(target: Path, ledger: Path) -> None:
+    """An export in the ledger's own place would be the end of its answers."""
+    own = ledger.resolve()
+    if target.resolve() in [own.with_name(own.name + end) for end in ("", "-wal", "-shm")]:
+        raise _problem(f"{target} is the ledger itself; export to another file")
 
 
 def _lines(ledger: Ledger) -> Iterator[str]:

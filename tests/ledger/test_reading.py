@@ -11,6 +11,7 @@ import pytest
 from aitoolman import (
     LLMApplication,
     LLMApplicationError,
+    LLMConfigError,
     LLMLedgerClient,
     LLMScriptedClient,
     LLMUnknownNameError,
@@ -162,6 +163,21 @@ def test_pruning_removes_what_was_asked_for_and_nothing_else(ledger, path):
     assert b"Greet me" not in content
     assert b"Guten" not in content
     assert PNG not in content
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+async def test_a_ledger_is_never_exported_over_itself(command, ledger, path, tmp_path, ending):
+    """Whatever name its place is given; in use, too, nothing of it is touched."""
+    link = tmp_path / "link"
+    link.symlink_to(path.with_name(path.name + ending))
+    async with LLMLedgerClient(Echo(), path) as client:
+        await ask(client, "another")
+        for target in (link, path.with_name(path.name + ending)):
+            with pytest.raises(LLMConfigError, match="is the ledger itself"):
+                ledger.export(target)
+            assert command("export", str(target))[0] != 0
+    assert ledger.verify() == []
+    assert counts(path)["answers"] == 5
 
 
 async def test_numbers_are_never_given_twice(ledger, path):
