@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,6 @@ template.user = "{{ text }} in {{ language }}"
 [module.fixed]
 template.user = "Say something."
 """
-
-if importlib.util.find_spec("ipykernel") is None:  # pragma: no cover
-    pytest.skip("needs pip install -e '.[test]'", allow_module_level=True)
 
 
 def write_project(folder: Path, fake: FakeLLM, *, parallel: int = 10) -> None:

@@ -33,6 +33,13 @@ OPEN = """async path => {
   const w = await app.commands.execute('docmanager:open', {path});
   await w.context.ready; await w.sessionContext.ready; await w.sessionContext.session.kernel.info;
 }"""
+WAIT = """async () => {
+  while (!window.jupyterapp) await new Promise(r => setTimeout(r, 50));
+  const app = window.jupyterapp; await app.restored;
+  while (!app.shell.currentWidget?.sessionContext) await new Promise(r => setTimeout(r, 50));
+  const w = app.shell.currentWidget; await w.context.ready; await w.sessionContext.ready;
+  await w.sessionContext.session.kernel.info;
+}"""
 OPEN_WITHOUT_KERNEL = """async path => {
   while (!window.jupyterapp) await new Promise(r => setTimeout(r, 50));
   const app = window.jupyterapp; await app.restored;
@@ -64,9 +71,13 @@ def notebook_file(path: Path, *cells: str) -> None:
 
 
 class Lab:
-    """A JupyterLab server with settings and folders of its own."""
+    """A server of JupyterLab (or of Notebook 7) with settings and folders of its own."""
 
-    def __init__(self, root: Path, home: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, root: Path, home: Path, env: dict[str, str], *, classic: bool = False
+    ) -> None:
+        self.classic = classic
+        name = "notebook" if classic else "jupyterlab"
         self.token = secrets.token_hex(8)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -86,10 +97,10 @@ class Lab:
         }
         self._log = (home / "lab.log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+            [sys.executable, "-m", name, "--no-browser", "--allow-root",
              "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
              f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={root}",
-             "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"],
+             "--expose-app-in-browser"],
             env={**os.environ, "PYTHONPATH": str(ROOT), **env,
                  **{k: str(v) for k, v in folders.items()}},
             stdout=self._log, stderr=self._log, start_new_session=True,
@@ -118,6 +129,10 @@ class Lab:
 
     def open(self, page: Any, path: str, *, kernel: bool = True) -> None:
         """Open a notebook in a page."""
+        if self.classic:
+            page.goto(f"{self.url}/notebooks/{path}?token={self.token}")
+            page.evaluate(WAIT)
+            return
         page.goto(f"{self.url}/lab?token={self.token}&reset")
         page.evaluate(OPEN if kernel else OPEN_WITHOUT_KERNEL, path)
 

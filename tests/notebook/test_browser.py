@@ -162,6 +162,32 @@ def test_stop_and_interrupt_in_the_page(lab, page, fake_llm):
     page.wait_for_selector("text=Interrupted: interrupted")
 
 
+def test_notebook_7_shows_the_same(browser, fake_llm, tmp_path):
+    """The other front end: text grows, Stop ends it, static text stays."""
+    fake_llm.script(answer)
+    root = tmp_path / "work"
+    root.mkdir()
+    write_project(root, fake_llm)
+    notebook_file(root / "n.ipynb", LOAD, "%%aitoolman summary\nok", "%%aitoolman summary\nstop me")
+    server = Lab(root, tmp_path, {"CANARY_KEY": CANARY}, classic=True)
+    page = browser.new_page(viewport={"width": 1000, "height": 1000})
+    page.set_default_timeout(20_000)
+    try:
+        server.open(page, "n.ipynb")
+        run_all(page)
+        page.locator(".jp-RenderedMarkdown", has_text="The ticket belongs to").wait_for()
+        page.wait_for_function(
+            "() => document.querySelector('.aitoolman-text')?.innerText.includes('never ending')"
+        )
+        shot(page, "notebook-7")
+        page.locator(".aitoolman-view button").click()
+        fake_llm.wait_for(lambda s: s.open_requests == 0)
+        page.wait_for_selector("text=Interrupted: stopped")
+    finally:
+        page.close()
+        server.stop()
+
+
 def test_a_trial_and_a_workflow_stepped(lab, page):
     """`--try` marks what flipped; a step shows what was sent and what came back."""
     notebook_file(

@@ -168,6 +168,17 @@ def test_nested_loops_are_enabled_only_on_request(new_kernel):
     assert kernel.run("print('nest_asyncio' in __import__('sys').modules)").stream == "False\n"
 
 
+def test_the_package_that_loses_cells_is_refused(new_kernel):
+    """With nest-asyncio 1 alone: an error that says why, and nothing is patched."""
+    kernel = new_kernel()
+    kernel.run("import sys; sys.modules['nest_asyncio2'] = None")
+    cell = kernel.run("aitoolman.enable_nested_loops()", ok=False)
+    assert "loses queued cells" in cell.evalue
+    assert kernel.run("print('nest_asyncio' in sys.modules)").stream == "False\n"
+    kernel.run("sys.modules['nest_asyncio'] = None")
+    assert "aitoolman[nested]" in kernel.run("aitoolman.enable_nested_loops()", ok=False).evalue
+
+
 def test_a_cell_that_is_stuck_gives_way_to_the_second_interrupt(kernel):
     """Code that blocks an awaiting cell cannot be cancelled; the second signal breaks into it."""
     cell = kernel.start(
