@@ -49,7 +49,7 @@ def _pre(code: str) -> str:
     # Entities for Markdown's own signs too: some renderers look for them even in here.
     # A blank line would end the block in others, so line ends are written as entities as well.
     shown = html.escape(code.rstrip("\n"), quote=False).replace("\n", "&#10;")
-    return f'\n\n<pre style="{_PRE}"><code>{_coded(shown)}</code></pre>\n\n'
+    return f'\n\n<pre style="{_PRE}"><code style="background:none">{_coded(shown)}</code></pre>\n\n'
 
 
 def _coded(escaped: str) -> str:
