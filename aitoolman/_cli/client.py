@@ -165,8 +165,10 @@ def _printed(channels: dict[str, Any]) -> Any:
 
 
 def _outcome(result: LLMModuleResult) -> int:
-    if result.status.is_error:
-        print(f"aitoolman client: {result.error_text}", file=sys.stderr)
+    try:
+        result.raise_for_status()
+    except LLMError as exc:
+        print(f"aitoolman client: {exc}", file=sys.stderr)
         return 1
     for call in result.tool_calls:
         print(f"tool call: {call.name}({call.arguments_text})", file=sys.stderr)

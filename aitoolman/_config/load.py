@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import tomllib
@@ -58,7 +57,7 @@ def load_config(filename: str | os.PathLike[str]) -> Config:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as exc:
-        raise FileNotFoundError(errno.ENOENT, _missing(filename), str(path)) from exc
+        raise FileNotFoundError(_missing(filename)) from exc
     return _parse(_decode(raw, path), path)
 
 
@@ -72,9 +71,12 @@ def load_config_str(s: str) -> Config:
 
 
 def _missing(filename: str | os.PathLike[str]) -> str:
+    message = f"there is no configuration file {os.fspath(filename)!r}"
     if Path(filename).is_absolute():
-        return "there is no configuration file here"
-    return f"there is no configuration file {os.fspath(filename)!r} in {str(Path.cwd())!r}"
+        return message
+    near = Path("config") / filename  # where `aitoolman init` puts it
+    hint = f"; did you mean {str(near)!r}?" if near.is_file() else ""
+    return f"{message} in {str(Path.cwd())!r}{hint}"
 
 
 def _decode(raw: bytes, path: Path) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._datamodel import ConfigProblem, did_you_mean
+from .._datamodel import ConfigProblem
 from . import defaults
 from .paths import child, kind, quoted
 from .rules import (
@@ -125,7 +126,7 @@ def _vendor_keys(item: Mapping[str, Any]) -> dict[str, Key]:
 def _is_slip(name: object) -> bool:
     if not isinstance(name, str) or name in TOOL_KEYS:
         return True
-    return did_you_mean(name, TOOL_KEYS).startswith("did you mean")
+    return bool(difflib.get_close_matches(name, TOOL_KEYS))
 
 
 TEMPLATE_KEYS: dict[str, Key] = {"user": Key(text, required=True), "system": Key(text)}

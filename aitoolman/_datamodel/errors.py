@@ -236,10 +236,24 @@ _ERRORS: dict[FinishReason, tuple[type[LLMError], str]] = {
 def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """A clause that names the nearest known names, or lists a few when none is near."""
     names = [str(n) for n in known]
-    near = difflib.get_close_matches(str(name), names, n=limit, cutoff=0.6)
+    ranked = sorted(((_likeness(str(name), n), n) for n in names), reverse=True)
+    near = [n for likeness, n in ranked[:limit] if likeness >= _NEAR]
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     if not names:
         return "none is defined"
     shown = ", ".join(repr(n) for n in sorted(names)[:10])
     return f"known: {shown}" + (" ..." if len(names) > 10 else "")
+
+
+_NEAR = 0.6
+
+
+def _likeness(name: str, known: str) -> float:
+    """From 0 to 1; a name that is cut short is like the longer one, though less than a slip."""
+
+    def ratio(other: str) -> float:
+        return difflib.SequenceMatcher(None, name, other).ratio()
+
+    beginning = 0.8 * ratio(known[: len(name)]) if len(name) > 2 else 0.0
+    return max(ratio(known), beginning)

@@ -90,7 +90,8 @@ def _from_json(blob: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(blob)
     except msgspec.DecodeError:
-        return msgspec.convert(json.loads(blob), decoder.type)
+        value: T = msgspec.convert(json.loads(blob), decoder.type)
+        return value
 
 
 # Answers
