@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from . import postprocess as postprocess
     from . import zmqclient as zmqclient
     from ._application.app import LLMApplication as LLMApplication
-    from ._application.debug import DebugRun as DebugRun
-    from ._application.history import WorkflowHistory as WorkflowHistory
-    from ._application.steps import StepRecord as StepRecord
-    from ._application.tasks import LLMTask as LLMTask
-    from ._application.tasks import Task as Task
-    from ._application.tasks import TaskStatus as TaskStatus
-    from ._application.workflow import LLMWorkflow as LLMWorkflow
     from ._batch.compare import compare as compare
     from ._batch.plan import Plan as Plan
     from ._batch.result import Batch as Batch
@@ -145,6 +138,13 @@ if TYPE_CHECKING:
     from ._transport.show import show as show
     from ._transport.xml_filter import BaseXmlTagFilter as BaseXmlTagFilter
     from ._transport.xml_filter import XmlTagToChannelFilter as XmlTagToChannelFilter
+    from ._workflow.debug import DebugRun as DebugRun
+    from ._workflow.history import WorkflowHistory as WorkflowHistory
+    from ._workflow.steps import StepRecord as StepRecord
+    from ._workflow.tasks import LLMTask as LLMTask
+    from ._workflow.tasks import Task as Task
+    from ._workflow.tasks import TaskStatus as TaskStatus
+    from ._workflow.workflow import LLMWorkflow as LLMWorkflow
     from .zmqclient import LLMZmqClient as LLMZmqClient
 
 __version__ = "0.1.0"
@@ -154,11 +154,6 @@ _PUBLIC = {
     "_batch.plan": ["Plan"],
     "_batch.result": ["Batch"],
     "_application.app": ["LLMApplication"],
-    "_application.debug": ["DebugRun"],
-    "_application.history": ["WorkflowHistory"],
-    "_application.steps": ["StepRecord"],
-    "_application.tasks": ["LLMTask", "Task", "TaskStatus"],
-    "_application.workflow": ["LLMWorkflow"],
     "_config": ["load_config", "load_config_str"],
     "_connect": ["connect"],
     "_datamodel": [
@@ -211,6 +206,11 @@ _PUBLIC = {
     "_transport.scripted": ["LLMScriptedClient", "ScriptedReply"],
     "_transport.show": ["show"],
     "_transport.xml_filter": ["BaseXmlTagFilter", "XmlTagToChannelFilter"],
+    "_workflow.debug": ["DebugRun"],
+    "_workflow.history": ["WorkflowHistory"],
+    "_workflow.steps": ["StepRecord"],
+    "_workflow.tasks": ["LLMTask", "Task", "TaskStatus"],
+    "_workflow.workflow": ["LLMWorkflow"],
     "zmqclient": ["LLMZmqClient"],
 }
 _HOME_OF = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -26,6 +26,7 @@ SECTIONS = {
 }
 HOMES = {
     "_application": "Application",
+    "_workflow": "Application",
     "_ledger": "Clients",
     "_provider": "Providers",
     "_batch": "Dataframes",

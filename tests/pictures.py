@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 from aitoolman import LLMModuleRequest, LLMScriptedClient, LLMTask, LLMWorkflow, Task
-from aitoolman._application.graph import Graph, graph_of
-from aitoolman._application.picture import svg
+from aitoolman._workflow.graph import Graph, graph_of
+from aitoolman._workflow.picture import svg
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 PROMPTS = {"module": {"review": {"model": "small", "template": {"user": "{{ text }}"}}}}

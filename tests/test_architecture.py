@@ -19,6 +19,7 @@ LAYERS = [
     ["_notebook"],
     ["_batch"],
     ["_connect"],
+    ["_workflow"],
     ["_application"],
     ["_service", "zmqclient"],
     ["_ledger"],
@@ -37,6 +38,7 @@ REACHES_UP = {
     ("_transport/local.py", "_ledger"),
     ("_transport/show.py", "_notebook"),
     ("_application/module.py", "_batch"),
+    ("_application/app.py", "_workflow"),
 }
 
 

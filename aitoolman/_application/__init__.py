@@ -1,1 +1,1 @@
-"""The application: modules made of prompts, tools and post-processors, and workflows of tasks."""
+"""The application: modules of prompt templates, tools and processors, called like functions."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .._ledger.table import CallTable
     from .._transport.channels import Channel
     from .._transport.client import LLMClient
+    from .._workflow.workflow import LLMWorkflow
     from .modules import ModuleSet
-    from .workflow import LLMWorkflow
 
 __all__ = ["ApplicationFactory", "LLMApplication", "call_runner"]
 
@@ -239,7 +239,7 @@ class LLMApplication:
         Args:
             options: ``max_parallel_tasks`` and ``history``, see `LLMWorkflow`.
         """
-        from .workflow import LLMWorkflow
+        from .._workflow.workflow import LLMWorkflow
 
         self._children = getattr(self, "_children", 0) + 1
         flow = LLMWorkflow(

@@ -1,4 +1,4 @@
-"""tests/application/test_workflow_http.py through a server."""
+"""tests/workflow/test_http.py through a server."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ LEFT_OUT = [
     "test_a_fork_with_a_ledger_asks_only_what_changed",
 ]
 
-globals().update(rerun("tests.application.test_workflow_http", LEFT_OUT, connect=ServedClient))
+globals().update(rerun("tests.workflow.test_http", LEFT_OUT, connect=ServedClient))

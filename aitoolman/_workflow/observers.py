@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .._application.call import Call
     from .._datamodel import LLMModuleResult
-    from .call import Call
     from .tasks import Task
 
 __all__ = ["WorkflowObserver"]

@@ -16,7 +16,7 @@ from aitoolman import (
 )
 
 from .flows import chain, does, flow, gives, sent
-from .test_workflow_debug import Judge, Publish, Reject, Tree, names, pipeline
+from .test_debug import Judge, Publish, Reject, Tree, names, pipeline
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .app import LLMApplication
+from .._application.app import LLMApplication
 from .engine import Engine
 from .failures import raise_failures
 from .history import WorkflowHistory
@@ -14,9 +14,9 @@ from .scheduling import running_node
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .._application.modules import ModuleSet
     from .._transport.client import LLMClient
     from .debug import DebugRun
-    from .modules import ModuleSet
     from .observers import WorkflowObserver
     from .steps import StepRecord
     from .tasks import Task

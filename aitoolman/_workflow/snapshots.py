@@ -131,8 +131,8 @@ class _Copier:
 
 def _is_handle(value: Any) -> bool:
     """True for what stands for something that lives on: tasks, applications, clients."""
+    from .._application.app import LLMApplication
     from .._transport.client import LLMClient
-    from .app import LLMApplication
     from .tasks import Task
 
     return isinstance(value, (Task, LLMApplication, LLMClient))

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aitoolman import TaskDependencyError
-from aitoolman._application.graph import graph_of, graph_of_steps
-from aitoolman._application.history import WorkflowHistory
-from aitoolman._application.layout import arrange
+from aitoolman._workflow.graph import graph_of, graph_of_steps
+from aitoolman._workflow.history import WorkflowHistory
+from aitoolman._workflow.layout import arrange
 
 from .flows import chain, does, flow, gives
-from .test_workflow_debug import Tree, pipeline
+from .test_debug import Tree, pipeline
 
 SVG = "{http://www.w3.org/2000/svg}"
 

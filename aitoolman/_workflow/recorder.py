@@ -13,8 +13,8 @@ from .tasks import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from .._application.call import Call
     from .._datamodel import LLMModuleResult
-    from .call import Call
     from .tasks import Task
 
 __all__ = ["RunningHistory"]

@@ -10,7 +10,7 @@ from .._ledger.fingerprint import canonical_request, fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .call import Call
+    from .._application.call import Call
 
 __all__ = ["SampleNumbers"]
 

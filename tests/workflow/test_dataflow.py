@@ -16,7 +16,7 @@ from aitoolman import (
     Task,
     TaskDependencyError,
 )
-from aitoolman._application.dataflow import _of_code, _of_signature
+from aitoolman._workflow.dataflow import _of_code, _of_signature
 
 from .flows import does, flow, gives, sent
 
@@ -228,7 +228,7 @@ NAMES = st.sampled_from("abcd")
 )
 def test_whatever_flows_is_what_the_rule_says_or_an_error(explicit, outputs):
     """Explicit values stay; every other value comes from exactly one parent."""
-    from aitoolman._application.dataflow import Parameters, _bind, _Flow
+    from aitoolman._workflow.dataflow import Parameters, _bind, _Flow
 
     child = Task()
     flows = [_Flow(gives(o, f"P{i}"), o) for i, o in enumerate(outputs)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .call import run_call
+from .._application.call import run_call
 from .scheduling import running_node
 
 if TYPE_CHECKING:
+    from .._application.call import Call, Caller
     from .._datamodel import LLMModuleResult
-    from .call import Call, Caller
 
 __all__ = ["call_in_task"]
 

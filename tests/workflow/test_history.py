@@ -22,10 +22,10 @@ from aitoolman import (
     Task,
     TaskDependencyError,
 )
-from aitoolman._application.history import WorkflowHistory
-from aitoolman._application.jsonable import from_json, to_json
-from aitoolman._application.snapshots import Unsaved, duplicate, snapshot
-from aitoolman._application.steps import StepRecord
+from aitoolman._workflow.history import WorkflowHistory
+from aitoolman._workflow.jsonable import from_json, to_json
+from aitoolman._workflow.snapshots import Unsaved, duplicate, snapshot
+from aitoolman._workflow.steps import StepRecord
 
 from .flows import chain, does, flow, gives
 
@@ -213,8 +213,8 @@ async def test_tasks_and_applications_in_outputs_are_not_copied():
     task = does(lambda: {"task": Task(), "app": workflow})
     await workflow.run(task)
     output = workflow.history[0].output
-    assert output["task"].type == "aitoolman._application.tasks.Task"
-    assert output["app"].type == "aitoolman._application.workflow.LLMWorkflow"
+    assert output["task"].type == "aitoolman._workflow.tasks.Task"
+    assert output["app"].type == "aitoolman._workflow.workflow.LLMWorkflow"
 
 
 SCALARS = st.one_of(

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aitoolman import Task, TaskStatus
-from aitoolman._application.lookup import find_node
+from aitoolman._workflow.lookup import find_node
 
 from .flows import flow
-from .test_workflow_properties import plans
+from .test_properties import plans
 
 STARTED: list[str] = []
 """Ids of the tasks that began, in order."""

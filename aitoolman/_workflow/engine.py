@@ -13,9 +13,9 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
+from .._application.app import call_runner
 from .._datamodel import LLMWorkflowError
 from .._loops import running_loop
-from .app import call_runner
 from .dataflow import bind_inputs
 from .scheduling import Node, Wait, current_node, path_between, running_node
 from .slots import Slots
