@@ -221,7 +221,7 @@ class LedgerEngine:
     # One flight
 
     async def _fly(self, flight: Flight, asked: Asked) -> None:
-        claim = self._mode == "read_write" and asked.shared and self._store.full
+        claim = self._mode == "read_write" and asked.shared and self._store.keeper.full
         await self._asker.fly(flight, asked, claim)
 
     def _drop(self, flight: Flight) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .._datamodel import LLMError, ModelDescription
 
 if TYPE_CHECKING:
-    from .below import Below
     from .store import LedgerStore
 
 __all__ = ["UNRESOLVED", "Models"]
@@ -18,6 +17,12 @@ _log = logging.getLogger("aitoolman.ledger")
 
 UNRESOLVED = "unresolved"
 """The digest of a model name that stood for nothing that could be told."""
+
+
+class Describer(Protocol):
+    """Whoever can tell what a model name stands for."""
+
+    async def describe(self, model_name: str) -> ModelDescription: ...
 
 
 class Models:
@@ -29,7 +34,7 @@ class Models:
         replay: True: the file's word goes first, so that nothing is resolved.
     """
 
-    def __init__(self, below: Below, store: LedgerStore, replay: bool) -> None:
+    def __init__(self, below: Describer, store: LedgerStore, replay: bool) -> None:
         self._below = below
         self._store = store
         self._replay = replay

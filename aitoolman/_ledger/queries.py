@@ -19,6 +19,7 @@ __all__ = [
     "Owner",
     "StoredAnswer",
     "add_answer",
+    "add_call",
     "add_calls",
     "answers_in_turn",
     "description_of",
@@ -26,6 +27,8 @@ __all__ = [
     "find_answer",
     "find_answers",
     "find_or_claim",
+    "keep_answer",
+    "keep_media",
     "kept_answer",
     "release_claim",
     "remember_model",
@@ -197,16 +200,16 @@ def add_answer(
     claim: tuple[bytes, Owner] | None,
 ) -> int | None:
     """Keep an answer and the row of its call, and end its claim; returns the answer's id."""
-    answer = _insert_answer(db, new) if new is not None else None
+    answer = keep_answer(db, new) if new is not None else None
     db.execute(_INSERT_CALL, call_with_answer(row, answer))
     if claim is not None:
         release_claim(db, *claim)
     return answer
 
 
-def _insert_answer(db: sqlite3.Connection, new: NewAnswer) -> int | None:
-    if new.media:
-        db.executemany("INSERT OR IGNORE INTO media VALUES (?, ?)", new.media.items())
+def keep_answer(db: sqlite3.Connection, new: NewAnswer) -> int | None:
+    """Keep an answer and the media of its request; returns the answer's id."""
+    keep_media(db, new.media)
     return db.execute(
         "INSERT INTO answers (fingerprint, reusable, created, model, digest, request, response,"
         " fragments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -215,6 +218,17 @@ def _insert_answer(db: sqlite3.Connection, new: NewAnswer) -> int | None:
             new.response, new.fragments,
         ),
     ).lastrowid  # fmt: skip
+
+
+def keep_media(db: sqlite3.Connection, media: Mapping[bytes, bytes]) -> None:
+    """Keep media, each once."""
+    if media:
+        db.executemany("INSERT OR IGNORE INTO media VALUES (?, ?)", media.items())
+
+
+def add_call(db: sqlite3.Connection, row: tuple[Any, ...]) -> int:
+    """Keep a row of calls or events; returns its number."""
+    return db.execute(_INSERT_CALL, row).lastrowid or 0
 
 
 def add_calls(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:

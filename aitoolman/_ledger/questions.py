@@ -11,7 +11,7 @@ from .fingerprint import canonical_json, canonical_request, fingerprint_of
 if TYPE_CHECKING:
     from .._datamodel import LLMProviderRequest
 
-__all__ = ["Question", "question_of", "read_question"]
+__all__ = ["Question", "question_now", "question_of", "read_question"]
 
 _log = logging.getLogger("aitoolman.ledger")
 
@@ -50,12 +50,19 @@ async def read_question(request: LLMProviderRequest) -> Question:
 
 
 async def question_of(request: LLMProviderRequest) -> Question | None:
-    """The question; None where there can be none.
+    """The question, its files read off the loop; None where there can be none.
 
     The client below will say what is wrong with such a request, so nothing is raised here.
     """
+    if _has_media(request):
+        return await asyncio.to_thread(question_now, request)
+    return question_now(request)
+
+
+def question_now(request: LLMProviderRequest) -> Question | None:
+    """`question_of` a request that names no files, or where waiting for them is no matter."""
     try:
-        return await read_question(request) if _has_media(request) else Question(request)
+        return Question(request)
     except Exception as exc:  # noqa: BLE001 - a message may hold anything
         _log.debug("request %s has no fingerprint: %s", request.request_id, exc)
         return None

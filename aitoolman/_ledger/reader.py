@@ -37,13 +37,20 @@ class CallRecord(NamedTuple):
     request: dict[str, Any] | None
     """Messages, tools and options as sent; None where only numbers were kept."""
     response: dict[str, Any] | None
-    """The answer with all that was kept of it."""
+    """The answer with all that was kept of it; of a server's ``request`` row the one it got."""
     fragments: list[Fragment]
     """The stream, piece by piece; empty where there was none."""
 
     def lines(self) -> list[str]:
         """The call as text: numbers, request, answer."""
-        lines = [f"{name}: {value}" for name, value in self.row.known().items()]
+        numbers = self.row.known()
+        if self.request is not None or self.response is not None:
+            numbers.pop("fields", None)  # a server's row may hold them, and they follow
+        return [*(f"{name}: {value}" for name, value in numbers.items()), *self.words()]
+
+    def words(self) -> list[str]:
+        """Request and answer as text."""
+        lines = []
         if self.request is not None:
             lines += ["", "--- request", *request_lines(self.request)]
         if self.response is not None:
@@ -135,19 +142,11 @@ class Ledger:
             row = db.execute(f"SELECT {_COLUMNS} FROM calls WHERE seq = ?", (seq,)).fetchone()  # noqa: S608
             if row is None:
                 raise LLMUnknownNameError(f"{self.path} has no call number {seq}")
-            call = CallRow(*row)
-            answer = _answer_of(db, call)
-        if answer is None:
-            return CallRecord(call, None, None, [])
-        request, response, fragments = answer
-        return CallRecord(
-            call, json.loads(request), json.loads(response), decode_fragments(fragments)
-        )
+            return _record_of(db, CallRow(*row))
 
     def diff(self, one: int, other: int) -> str:
         """Two calls compared, prompt and answer, as a unified diff; empty where they are equal."""
-        a, b = self.call(one), self.call(other)
-        left, right = a.lines()[len(a.row.known()) :], b.lines()[len(b.row.known()) :]
+        left, right = self.call(one).words(), self.call(other).words()
         return "\n".join(
             difflib.unified_diff(left, right, f"call {one}", f"call {other}", lineterm="", n=2)
         )
@@ -186,13 +185,47 @@ class Ledger:
         return export_ledger(self, path)
 
 
-def _answer_of(db: sqlite3.Connection, call: CallRow) -> tuple[Any, ...] | None:
-    if call.answer is None:
-        return None
+def _record_of(db: sqlite3.Connection, row: CallRow) -> CallRecord:
+    """A row with what was asked and answered; an event has neither."""
+    if row.kind not in ("call", "cut", "request"):
+        return CallRecord(row, None, None, [])
+    outcome = _outcome_of(db, row) if row.kind == "request" else row
+    kept = None if outcome is None or outcome.answer is None else _answer_of(db, outcome.answer)
+    if kept is not None:
+        request, response, fragments = kept
+        return CallRecord(
+            row, json.loads(request), json.loads(response), decode_fragments(fragments)
+        )
+    said = outcome.fields if outcome is not None else None
+    return CallRecord(row, _asked_of(db, row), json.loads(said) if said else None, [])
+
+
+def _answer_of(db: sqlite3.Connection, number: int) -> tuple[Any, ...] | None:
     row: tuple[Any, ...] | None = db.execute(
-        "SELECT request, response, fragments FROM answers WHERE id = ?", (call.answer,)
+        "SELECT request, response, fragments FROM answers WHERE id = ?", (number,)
     ).fetchone()
     return row
+
+
+def _outcome_of(db: sqlite3.Connection, request: CallRow) -> CallRow | None:
+    """How a request to a server ended; None where it did not yet."""
+    row = db.execute(
+        f"SELECT {_COLUMNS} FROM calls WHERE request_id = ? AND kind IN ('call', 'cut')"  # noqa: S608
+        " AND seq > ? ORDER BY seq LIMIT 1",
+        (request.request_id, request.seq),
+    ).fetchone()
+    return CallRow(*row) if row else None
+
+
+def _asked_of(db: sqlite3.Connection, row: CallRow) -> dict[str, Any] | None:
+    """What a server was asked, as its row of the request tells it."""
+    asked = db.execute(
+        "SELECT fields FROM calls WHERE request_id = ? AND kind = 'request' AND seq <= ?"
+        " ORDER BY seq DESC LIMIT 1",
+        (row.request_id, row.seq),
+    ).fetchone()
+    said = json.loads(asked[0]) if asked and asked[0] else {}
+    return said if "messages" in said else None
 
 
 def calls_of(client: LLMClient, limit: int | None = 100, **filters: Any) -> CallTable:

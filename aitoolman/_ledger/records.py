@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALL_COLUMNS",
+    "CALL_NAMES",
     "Fragment",
     "call_row",
     "call_with_answer",
@@ -26,6 +27,8 @@ __all__ = [
     "encode_response",
     "event_row",
     "is_reusable",
+    "restore_response",
+    "storable",
     "with_words",
     "without_words",
 ]
@@ -130,21 +133,27 @@ def decode_response(blob: bytes, request: LLMProviderRequest) -> LLMProviderResp
     Raises:
         ValueError: The bytes are no kept response.
     """
+    response = restore_response(blob)
+    response.client_id, response.context_id = request.client_id, request.context_id
+    response.request_id, response.stream = request.request_id, request.stream
+    response.from_ledger = True
+    return response
+
+
+def restore_response(blob: bytes) -> LLMProviderResponse:
+    """The kept response as it was given, without the ids of its request.
+
+    Raises:
+        ValueError: The bytes are no kept response.
+    """
     stored = _from_json(blob, _response_decoder)
     message = stored.response_message
     fields = msgspec.structs.asdict(stored) | {
-        "stream": request.stream,
         "response_tool_calls": [ToolCall(**call) for call in stored.response_tool_calls],
         "attempts": [Attempt(**attempt) for attempt in stored.attempts],
         "response_message": None if message is None else _message(message),
     }
-    return LLMProviderResponse(
-        client_id=request.client_id,
-        context_id=request.context_id,
-        request_id=request.request_id,
-        from_ledger=True,
-        **fields,
-    )
+    return LLMProviderResponse(client_id="", context_id=None, request_id="", **fields)
 
 
 def _message(values: dict[str, Any]) -> Message:
@@ -176,9 +185,10 @@ CALL_COLUMNS = (
     " reasoning_tokens, total_tokens, cost, from_ledger, queue_time, time_to_first_token,"
     " total_response_time, event, fields"
 )
-_NAMES = CALL_COLUMNS.split(", ")
-_ANSWER, _ERROR, _ATTEMPTS = (_NAMES.index(name) for name in ("answer", "error", "attempts"))
-_WORDS = (_ERROR, _ATTEMPTS, _NAMES.index("fields"))
+CALL_NAMES = CALL_COLUMNS.split(", ")
+"""The columns one by one."""
+_ANSWER, _ERROR, _ATTEMPTS = (CALL_NAMES.index(name) for name in ("answer", "error", "attempts"))
+_WORDS = (_ERROR, _ATTEMPTS, CALL_NAMES.index("fields"))
 
 
 def call_row(
@@ -188,7 +198,7 @@ def call_row(
     answer: int | None = None,
 ) -> tuple[Any, ...]:
     """One row of `calls` for a finished call, in the order of `CALL_COLUMNS`."""
-    clean = _storable
+    clean = storable
     return (
         "call", time.time(), request.client_id, clean(request.context_id),
         clean(request.call.source), request.request_id, clean(request.model_name),
@@ -216,7 +226,7 @@ def _attempts(response: LLMProviderResponse) -> str:
     return _to_json([attempt._asdict() for attempt in response.attempts]).decode()
 
 
-def _storable(text: str | None) -> str | None:
+def storable(text: str | None) -> str | None:
     """A text that SQLite takes: lone surrogates are spelt out."""
     if text is None or text.isascii():
         return text
@@ -251,6 +261,6 @@ def event_row(
     """One row of `calls` for a business event."""
     text = _to_json(fields).decode()
     return (
-        "event", time.time(), client_id, _storable(context_id), *([None] * 16), 0, None, None, None,
-        _storable(event), text,
+        "event", time.time(), client_id, storable(context_id), *([None] * 16), 0, None, None, None,
+        storable(event), text,
     )  # fmt: skip

@@ -15,12 +15,13 @@ import msgspec
 
 from .._datamodel import ModelDescription
 from . import queries, records
-from .models import UNRESOLVED
+from .keeping import Keeper
 from .schema import open_ledger
 from .unseen import explain_unseen
 from .writer import LedgerWriter
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -61,8 +62,7 @@ class LedgerStore:
         redact: Callable[[str], str] = str,
     ) -> None:
         self.path = path
-        self.full = full
-        self._redact = redact
+        self.keeper = Keeper(full, redact)
         self._reader = open_ledger(path, read_only=read_only)
         self._reader.execute("PRAGMA busy_timeout = 50")  # it runs on the loop
         self._writer = None if read_only else LedgerWriter(path)
@@ -128,6 +128,14 @@ class LedgerStore:
 
     # Writing
 
+    def begin(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Do `work` in the writing thread, in order; the future is done after the commit.
+
+        Its failure is the caller's affair: nothing is logged.
+        """
+        assert self._writer is not None
+        return self._writer.begin(work)
+
     async def claim(
         self, key: bytes, owner: queries.Owner
     ) -> queries.StoredAnswer | Literal["claimed", "busy"] | None:
@@ -151,16 +159,16 @@ class LedgerStore:
         claim: tuple[bytes, queries.Owner] | None,
     ) -> int | None:
         """Record an answer and its call; returns when it is durable, with the answer's number."""
-        row = self._row(records.call_row(flight.request, response, key))
+        row = self.keeper.row(records.call_row(flight.request, response, key))
         return await self._written(lambda db: queries.add_answer(db, answer, row, claim), response)
 
     async def record(self, row: tuple[Any, ...]) -> None:
         """Record a row of `calls`; returns when it is durable."""
-        await self._written(lambda db: queries.add_calls(db, [self._redacted_row(row)]))
+        await self._written(lambda db: queries.add_calls(db, [self.keeper.clean(row)]))
 
     async def record_all(self, rows: list[tuple[Any, ...]]) -> None:
         """Record many calls that were found in the file; returns when all of them are durable."""
-        shown = rows if self.full else [records.without_words(row) for row in rows]
+        shown = rows if self.keeper.full else [records.without_words(row) for row in rows]
         if shown:
             await self._written(lambda db: queries.add_calls(db, shown))
 
@@ -173,7 +181,7 @@ class LedgerStore:
     ) -> None:
         """Record a call within a moment, without waiting for it."""
         if self._writer is not None:
-            self._writer.post(self._row(records.call_row(request, response, key, answer)))
+            self._writer.post(self.keeper.row(records.call_row(request, response, key, answer)))
 
     async def note_model(self, description: ModelDescription) -> None:
         """Note what a model name stands for now, so that replay resolves nothing."""
@@ -211,8 +219,6 @@ class LedgerStore:
             self._failures.add(text)
         _log.log(level, "the ledger %s failed, calls go on without it: %s", self.path, text)
 
-    # What may be kept
-
     def answer(
         self,
         question: Question,
@@ -221,46 +227,12 @@ class LedgerStore:
         flight: Flight,
         response: LLMProviderResponse,
     ) -> queries.NewAnswer | None:
-        """An answer as it is to be kept, without secrets; None where only numbers are."""
-        if not self.full or response.finish_reason == "cancelled":
-            return None
+        """An answer as it is to be kept; None where only numbers are, or it cannot be written."""
         try:
-            return queries.NewAnswer(
-                key,
-                records.is_reusable(response) and digest != UNRESOLVED,
-                question.request.model_name,
-                digest,
-                self._clean(question.encoded),
-                self._clean(records.encode_response(response)),
-                records.encode_fragments(self._shown(flight.fragments)),
-                question.media,
-            )
+            return self.keeper.answer(question, digest, key, flight.fragments, response)
         except Exception as exc:  # noqa: BLE001 - a client of one's own may answer anything
             self._failed(exc, response)
             return None
-
-    def _clean(self, blob: bytes) -> bytes:
-        return self._redact(blob.decode()).encode()
-
-    def _shown(self, fragments: Sequence[records.Fragment]) -> Sequence[records.Fragment]:
-        """The fragments; where a secret stands in their text, it is cut out and they are joined."""
-        shown: list[records.Fragment] = []
-        for kind in ("r", "t"):
-            pieces = [f for f in fragments if f.kind == kind]
-            text = "".join(f.text for f in pieces)
-            if self._redact(text) == text:
-                continue
-            shown.append(records.Fragment(kind, pieces[-1].at, self._redact(text)))
-        joined = {f.kind for f in shown}
-        if not joined:
-            return fragments
-        return sorted([*shown, *(f for f in fragments if f.kind not in joined)], key=lambda f: f.at)
-
-    def _row(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        return self._redacted_row(row if self.full else records.without_words(row))
-
-    def _redacted_row(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        return records.with_words(row, self._redact)
 
 
 def _end(reader: sqlite3.Connection, writer: LedgerWriter | None) -> None:

@@ -20,7 +20,7 @@ class CallRow(NamedTuple):
 
     seq: int
     kind: str
-    """``"call"`` or ``"event"``."""
+    """``"call"`` or ``"event"``; a server's other kinds are in docs/service.md."""
     time: float
     """Unix time of its end."""
     client: str | None = None
@@ -51,7 +51,7 @@ class CallRow(NamedTuple):
     total_response_time: float | None = None
     event: str | None = None
     fields: str | None = None
-    """JSON object of an event's fields."""
+    """JSON object of an event's fields; in a server's rows what was asked, or what broke off."""
 
     def known(self) -> dict[str, Any]:
         """Everything that has a value, with readable time and fingerprint."""
@@ -65,13 +65,13 @@ class CallRow(NamedTuple):
 _COLUMNS: dict[str, Callable[[CallRow], str | None]] = {
     "seq": lambda r: str(r.seq),
     "time": lambda r: _clock(r.time),
-    "model": lambda r: r.model if r.kind == "call" else r.event,
+    "model": lambda r: r.event or r.model,
     "status": lambda r: _status(r),
     "tokens": lambda r: _pair(r.prompt_tokens, r.completion_tokens),
     "seconds": lambda r: _number(r.total_response_time, 2),
     "cost": lambda r: _number(r.cost, 6),
     "context": lambda r: r.context,
-    "error": lambda r: r.error if r.kind == "call" else r.fields,
+    "error": lambda r: r.fields if r.kind == "event" else r.error,
 }
 
 

@@ -20,12 +20,15 @@ def remove(
 ) -> dict[str, int]:
     """Delete answers, media that nothing needs any more and, on request, rows of calls.
 
-    The file is rewritten, so that nothing of it is left behind.
+    What a server's rows say of prompts and answers goes with the answers. The file is rewritten,
+    so that nothing of it is left behind.
     """
     db.execute("BEGIN IMMEDIATE")
     removed = {"answers": _delete(db, "answers", "created", before, model)}
     if calls:
         removed["calls"] = _delete(db, "calls", "time", before, model)
+    else:
+        _empty(db, before, model)
     removed["media"] = _delete_orphans(db)
     db.execute("COMMIT")
     db.execute("VACUUM")
@@ -36,21 +39,37 @@ def remove(
 def _delete(
     db: sqlite3.Connection, table: str, column: str, before: float | None, model: str | None
 ) -> int:
+    condition, values = _which(column, before, model)
+    return db.execute(f"DELETE FROM {table} WHERE {condition}", values).rowcount  # noqa: S608
+
+
+def _empty(db: sqlite3.Connection, before: float | None, model: str | None) -> None:
+    """Take the texts out of rows that stay."""
+    condition, values = _which("time", before, model)
+    texts = "kind IN ('request', 'call', 'cut') AND fields IS NOT NULL"
+    db.execute(f"UPDATE calls SET fields = NULL WHERE {texts} AND {condition}", values)  # noqa: S608
+
+
+def _which(column: str, before: float | None, model: str | None) -> tuple[str, list[Any]]:
     parts: list[str] = ["1"]
     values: list[Any] = []
     for condition, value in ((f"{column} < ?", before), ("model = ?", model)):
         if value is not None:
             parts.append(condition)
             values.append(value)
-    return db.execute(f"DELETE FROM {table} WHERE {' AND '.join(parts)}", values).rowcount  # noqa: S608
+    return " AND ".join(parts), values
+
+
+_REQUESTS = """
+    SELECT request FROM answers WHERE instr(CAST(request AS TEXT), '"sha256"')
+    UNION ALL SELECT fields FROM calls WHERE kind = 'request' AND instr(fields, '"sha256"')
+"""
 
 
 def _delete_orphans(db: sqlite3.Connection) -> int:
     needed = {
         bytes.fromhex(item["sha256"])
-        for (request,) in db.execute(
-            "SELECT request FROM answers WHERE instr(CAST(request AS TEXT), '\"sha256\"')"
-        )
+        for (request,) in db.execute(_REQUESTS)
         for message in json.loads(request)["messages"]
         for item in message.get("media", ())
         if "sha256" in item
@@ -65,7 +84,7 @@ def problems_in(db: sqlite3.Connection) -> list[str]:
     """What is wrong with a file, one sentence each; empty where it is sound."""
     try:
         found = [f"SQLite: {r[0]}" for r in db.execute("PRAGMA integrity_check") if r[0] != "ok"]
-        return [*found, *_bad_answers(db), *_bad_media(db)]
+        return [*found, *_bad_answers(db), *_bad_calls(db), *_bad_media(db)]
     except sqlite3.DatabaseError as exc:
         return [f"SQLite: {exc}"]
 
@@ -82,6 +101,15 @@ def _bad_answers(db: sqlite3.Connection) -> Iterator[str]:
             yield f"answer {number} cannot be read: {exc}"
         if len(key) != 32:
             yield f"answer {number} has a fingerprint of {len(key)} bytes instead of 32"
+
+
+def _bad_calls(db: sqlite3.Connection) -> Iterator[str]:
+    for number, *texts in db.execute("SELECT seq, attempts, fields FROM calls"):
+        try:
+            for text in texts:
+                json.loads(text or "{}")
+        except ValueError as exc:
+            yield f"row {number} of the list of calls cannot be read: {exc}"
 
 
 def _bad_media(db: sqlite3.Connection) -> Iterator[str]:

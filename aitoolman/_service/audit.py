@@ -1,51 +1,49 @@
 """The audit: everything that happens at a server, numbered, written, then published.
 
-It is the server's ledger: rows of ``calls``, whose ``seq`` is the number. Kinds of rows: ``start``
-of a server, ``request``, ``call`` (the answer), ``cancel``, ``cut`` (ended without an answer),
-``auth`` (somebody was kept out) and ``event`` (of an application).
+It is the server's ledger: rows of ``calls``, whose ``seq`` is the number, and the answers in
+``answers``. Kinds of rows: ``start`` of a server, ``request`` (with what was asked), ``call`` (its
+answer), ``cancel``, ``cut`` (ended without an answer), ``auth`` (somebody was kept out) and
+``event`` (of an application). A text that broke off, which nobody can use again, stands in its row.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from .._ledger.records import CALL_COLUMNS
-from .._ledger.writer import LedgerWriter
+from .._ledger.models import UNRESOLVED, Models
+from .._ledger.questions import question_now
+from .._ledger.records import CALL_NAMES, call_row, encode_response, storable
+from .._ledger.store import LedgerStore
 from .._transport import wire
+from . import auditfile
+from .auditfile import NewRow
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from .._datamodel import LLMProviderResponse, MediaContent, Message
+    from .._datamodel import LLMProviderResponse
+    from .._ledger.models import Describer
+    from .._ledger.queries import StoredAnswer
     from .calls import Call
 
 __all__ = ["Audit"]
 
 _log = logging.getLogger("aitoolman.service")
-_NAMES = CALL_COLUMNS.split(", ")
-_INSERT = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
-_SELECT = f"SELECT seq, {CALL_COLUMNS} FROM calls WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
-_PAGE_BYTES = 8_000_000
+
 TOGETHER_SECONDS = 0.001
 """How long a request's row waits for company: much less than its vendor takes to answer."""
-_NUMBERS = (
-    "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "total_tokens",
-    "cost", "queue_time", "time_to_first_token", "total_response_time",
-)  # fmt: skip
 
 
 class _Batch(NamedTuple):
     """Rows of one transaction, and who waits for it."""
 
-    rows: list[dict[str, Any]]
+    rows: list[NewRow]
     done: asyncio.Future[list[int]]
 
 
@@ -54,16 +52,29 @@ class Audit:
 
     Args:
         path: The ledger's file.
+        models: Tells what model names stand for.
         full: False keeps every text out: prompts, answers, errors.
+        redact: Cuts secrets out of a text.
         publish: Called with each row, in order.
     """
 
-    def __init__(self, path: Path, *, full: bool, publish: Callable[[wire.Event], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        models: Describer,
+        *,
+        full: bool,
+        redact: Callable[[str], str],
+        publish: Callable[[wire.Event], None],
+    ) -> None:
         self.ledger_id = ""
         self.head = 0
         self.full = full
+        self._path = path
+        self._redact = redact
         self._publish = publish
-        self._writer = LedgerWriter(path)
+        self._describer = models
+        self._store: LedgerStore | None = None
         self._batch: _Batch | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -73,63 +84,115 @@ class Audit:
         Raises:
             LLMConfigError: The file cannot be opened.
         """
-        self.ledger_id, left = await self._writer.run(_prepare)
+        self._store = LedgerStore(self._path, full=self.full, redact=self._redact)
+        self._keeper = self._store.keeper
+        self._models = Models(self._describer, self._store, replay=False)
+        self.ledger_id, left = await self._store.begin(auditfile.prepare)
         for values in left:
             cut = {**values, "kind": "cut", "error": "the server ended before the answer"}
-            self._write(cut)
-        await self._write({"kind": "start", "event": boot, "fields": _json(about)})
+            self._write(NewRow(cut))
+        await self._write(NewRow({"kind": "start", "event": boot, "fields": _json(about)}))
         return len(left)
 
     async def close(self) -> None:
         """Write what is still waiting."""
-        self._flush()
-        await self._writer.close()
+        if self._store is not None:
+            self._flush()
+            await self._store.close()
 
     # Rows
 
     def request(self, call: Call) -> None:
         """A request came in."""
-        request = call.request
-        self._write(
-            self._who(call, "request")
-            | {"fields": _json(_asked(request) if self.full else {"stream": request.stream})},
-            wait=TOGETHER_SECONDS,
-        )
+        call.question = question_now(call.request)
+        values = self._who(call, "request") | {"fields": self._asked(call)}
+        media = call.question.media if call.question is not None and self.full else {}
+        self._write(NewRow(values, media=media), wait=TOGETHER_SECONDS)
 
-    async def answer(self, call: Call, response: LLMProviderResponse, wired: bytes) -> None:
-        """A request has its answer; returns when it is in the file."""
-        values = self._who(call, "cut" if call.cut else "call")
-        values |= {name: getattr(response, name) for name in _NUMBERS}
-        values |= {
-            "answered_by": response.model_name,
-            "status": response.status.value,
-            "from_ledger": int(response.from_ledger),
-            "attempts": _attempts(response, self.full),
-        }
+    def _asked(self, call: Call) -> str:
+        """What a request says, in the ledger's form; media by their hashes."""
+        said = _json({"stream": call.request.stream})
+        if call.question is None or not self.full:
+            return said
+        return self._redact(f"{said[:-1]},{call.question.encoded.decode()[1:]}")
+
+    async def answer(
+        self, call: Call, response: LLMProviderResponse, kept: StoredAnswer | None = None
+    ) -> None:
+        """A request has its answer; returns when it is in the file.
+
+        Args:
+            call: The request.
+            response: Its answer.
+            kept: That answer, where it is in the file already.
+        """
+        digest = await self._digest(call)
+        key = None if call.question is None else call.question.key(digest)
+        row = self._keeper.row(call_row(call.request, response, key, kept and kept.id))
+        values = dict(zip(CALL_NAMES, row, strict=True))
+        values |= self._who(call, "cut" if call.cut else "call")
+        if call.cut and self.full:
+            values["error"] = call.cut
+        if kept is not None:
+            new = NewRow(values, said=kept.response.decode())
+        else:
+            new = self._with_answer(call, values, digest, response)
+        await asyncio.shield(self._write(new))  # others wait for the same commit
+
+    def _with_answer(
+        self, call: Call, values: dict[str, Any], digest: str, response: LLMProviderResponse
+    ) -> NewRow:
+        """A row, and its answer as the ledger keeps it; what broke off stands in the row."""
+        key = values["fingerprint"]
+        if call.question is not None and key is not None and not call.cut:
+            answer = self._keeper.answer(call.question, digest, key, call.fragments, response)
+            if answer is not None:
+                return NewRow(values, answer)
         if self.full:
-            values["error"] = call.cut or response.error_text
-            values["fields"] = _json(wire.decode(wired, wire.WireResponse))
-        await asyncio.shield(self._write(values))  # others wait for the same commit
+            values["fields"] = self._keeper.blob(encode_response(response)).decode()
+        return NewRow(values)
+
+    async def _digest(self, call: Call) -> str:
+        """What the model's name stands for."""
+        name = call.request.model_name
+        try:
+            return self._models.known_digest(name) or await self._models.digest(name)
+        except Exception:  # noqa: BLE001 - no reason to lose its answer
+            _log.exception("the model %s could not be described", name)
+            return UNRESOLVED
+
+    # Answers to be given again
+
+    async def key(self, call: Call) -> bytes | None:
+        """The fingerprint of a request; None for one that can have none."""
+        if call.question is None:
+            return None
+        return call.question.key(await self._digest(call))
+
+    def kept(self, key: bytes) -> StoredAnswer | None:
+        """The newest answer under a fingerprint that can be given again."""
+        assert self._store is not None
+        return self._store.find(key)
 
     def cancel(self, label: str, context_id: str | None, request_id: str | None) -> None:
         """A client called requests off."""
-        self._write(
-            {"kind": "cancel", "client": label, "context": context_id, "request_id": request_id}
-        )
+        values = {
+            "kind": "cancel", "client": label, "context": context_id, "request_id": request_id,
+        }  # fmt: skip
+        self._write(NewRow(values))
 
     def refused(self, sentence: str) -> None:
         """Somebody was kept out."""
-        self._write({"kind": "auth", "status": "refused", "error": sentence})
+        self._write(NewRow({"kind": "auth", "status": "refused", "error": sentence}))
 
     async def event(self, label: str, audit: wire.Audit) -> None:
         """A business event of an application; returns when it is in the file."""
         fields = audit.fields if self.full else _numbers_of(audit.fields)
-        await asyncio.shield(self._write(
-            {
-                "kind": "event", "client": label, "context": audit.context_id,
-                "event": audit.event, "fields": _json(fields),
-            }
-        ))  # fmt: skip
+        values = {
+            "kind": "event", "client": label, "context": audit.context_id,
+            "event": audit.event, "fields": self._redact(_json(fields)),
+        }  # fmt: skip
+        await asyncio.shield(self._write(NewRow(values)))
 
     @staticmethod
     def _who(call: Call, kind: str) -> dict[str, Any]:
@@ -140,17 +203,19 @@ class Audit:
             "model": request.model_name, "sample": request.call.sample,
         }  # fmt: skip
 
-    def _write(self, values: dict[str, Any], wait: float = 0.0) -> asyncio.Future[list[int]]:
+    def _write(self, row: NewRow, wait: float = 0.0) -> asyncio.Future[list[int]]:
         """Write a row with all others of this moment; the future is done after the commit.
 
         Args:
-            values: By column.
+            row: Its text is made fit for the file.
             wait: Seconds that the row may wait for others.
         """
         loop = asyncio.get_running_loop()
         if self._batch is None:
             self._batch = _Batch([], loop.create_future())
-        self._batch.rows.append({"time": time.time(), "from_ledger": 0} | values)
+        values = {"time": time.time(), "from_ledger": 0} | row.values
+        fit = {n: storable(v) if isinstance(v, str) else v for n, v in values.items()}
+        self._batch.rows.append(row._replace(values=fit))
         if self._timer is not None and not wait:
             self._timer.cancel()
             self._timer = None
@@ -165,14 +230,15 @@ class Audit:
             self._timer.cancel()
             self._timer = None
         if batch is not None:
-            written = self._writer.begin(lambda db: _insert(db, batch.rows))
+            assert self._store is not None
+            written = self._store.begin(lambda db: auditfile.insert(db, batch.rows))
             written.add_done_callback(lambda done: self._written(done, batch))
 
     def _written(self, written: asyncio.Future[list[int]], batch: _Batch) -> None:
         if written.cancelled():
             batch.done.cancel()
         elif (exc := written.exception()) is not None:
-            kinds = ", ".join(str(values["kind"]) for values in batch.rows)
+            kinds = ", ".join(str(row.values["kind"]) for row in batch.rows)
             _log.error("the audit lost rows (%s): %s", kinds, exc)
             batch.done.set_exception(exc)
             batch.done.exception()  # not everybody waits for it
@@ -181,106 +247,24 @@ class Audit:
             batch.done.set_result(written.result())
 
     def _publish_all(self, numbers: list[int], batch: _Batch) -> None:
-        for number, values in zip(numbers, batch.rows, strict=True):
+        for number, row in zip(numbers, batch.rows, strict=True):
             self.head = max(self.head, number)
-            self._publish(_event(number, values))
+            self._publish(row.event(number))
 
     # Reading
 
     async def page(self, after: int, limit: int) -> wire.Rows:
-        """The rows after a number."""
+        """The rows after a number, as they were published."""
+        assert self._store is not None
         self._flush()
-        events, head = await self._writer.run(lambda db: _page(db, after, limit))
+        events, head = await self._store.begin(lambda db: auditfile.page_of(db, after, limit))
         return wire.Rows(self.ledger_id, head, events)
 
     async def answer_of(self, request_id: str) -> bytes | None:
-        """The answer that was given to a request, as it travels; None where there is none."""
+        """The answer that was given to a request, as it travels; None where none is kept."""
+        assert self._store is not None
         self._flush()
-        text = await self._writer.run(lambda db: _answer_of(db, request_id))
-        if text is None:
-            return None
-        return wire.encode(msgspec.json.decode(text, type=wire.WireResponse))
-
-
-def _insert(db: sqlite3.Connection, rows: list[dict[str, Any]]) -> list[int]:
-    """Add rows; gives their numbers."""
-    return [_insert_one(db, [values.get(name) for name in _NAMES]) for values in rows]
-
-
-def _insert_one(db: sqlite3.Connection, row: list[Any]) -> int:
-    try:
-        return db.execute(_INSERT, row).lastrowid or 0
-    except UnicodeEncodeError:  # lone surrogates
-        return db.execute(_INSERT, [_storable(value) for value in row]).lastrowid or 0
-
-
-def _prepare(db: sqlite3.Connection) -> tuple[str, list[dict[str, Any]]]:
-    db.execute("CREATE INDEX IF NOT EXISTS calls_by_request ON calls (request_id)")
-    ledger_id = db.execute("SELECT value FROM about WHERE key = 'ledger_id'").fetchone()[0]
-    rows = db.execute(
-        "SELECT client, context, source, request_id, model, sample FROM calls AS asked"
-        " WHERE kind = 'request' AND seq >"
-        " (SELECT coalesce(max(seq), 0) FROM calls WHERE kind = 'start')"
-        " AND NOT EXISTS (SELECT 1 FROM calls WHERE request_id = asked.request_id"
-        " AND kind IN ('call', 'cut') AND seq > asked.seq) ORDER BY seq"
-    ).fetchall()
-    names = ("client", "context", "source", "request_id", "model", "sample")
-    return ledger_id, [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _page(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[wire.Event], int]:
-    events: list[wire.Event] = []
-    size = 0
-    for row in db.execute(_SELECT, (after, limit)):
-        size += sum(len(value) for value in row if isinstance(value, str))
-        if events and size > _PAGE_BYTES:
-            break
-        events.append(_event(row[0], dict(zip(_NAMES, row[1:], strict=True))))
-    return events, db.execute("SELECT coalesce(max(seq), 0) FROM calls").fetchone()[0]
-
-
-def _answer_of(db: sqlite3.Connection, request_id: str) -> str | None:
-    row = db.execute(
-        "SELECT fields FROM calls WHERE request_id = ? AND kind = 'call' AND fields IS NOT NULL"
-        " ORDER BY seq DESC LIMIT 1",
-        (request_id,),
-    ).fetchone()
-    return row[0] if row else None
-
-
-def _event(seq: int, values: Mapping[str, Any]) -> wire.Event:
-    known = {n: v for n, v in values.items() if v is not None and not isinstance(v, bytes)}
-    return wire.Event(seq, known)
-
-
-def _asked(request: Any) -> dict[str, Any]:
-    messages = [_message(message) for message in request.messages]
-    asked: dict[str, Any] = {"stream": request.stream, "messages": messages}
-    asked |= {"tools": request.tools} if request.tools else {}
-    return asked | ({"options": request.options} if request.options else {})
-
-
-def _message(message: Message) -> dict[str, Any]:
-    """A message with its media described: an audit is no archive of images."""
-    said = {name: value for name, value in message._asdict().items() if value is not None}
-    if message.media_content is not None:
-        said["media_content"] = [_medium(media) for media in message.media]
-    if message.tool_calls is not None:
-        said["tool_calls"] = [call._asdict() for call in message.tool_calls]
-    return said
-
-
-def _medium(media: MediaContent) -> dict[str, Any]:
-    said = {name: value for name, value in media._asdict().items() if value is not None}
-    data = said.pop("data", None)
-    if data is not None:
-        said |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    return said
-
-
-def _attempts(response: LLMProviderResponse, full: bool) -> str:
-    kept = [a if full else a._replace(reason="") for a in response.attempts]
-    return _json([attempt._asdict() for attempt in kept])
+        return await self._store.begin(lambda db: auditfile.answer_of(db, request_id))
 
 
 def _numbers_of(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,11 +272,4 @@ def _numbers_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value, enc_hook=str).decode()
-    except UnicodeEncodeError:
-        return msgspec.json.encode(wire.without_surrogates(msgspec.to_builtins(value))).decode()
-
-
-def _storable(value: Any) -> Any:
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return msgspec.json.encode(value, enc_hook=str).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._datamodel import LLMProviderRequest
+from .._ledger.records import Fragment
 from .._provider.queue import WITHIN
 from .._transport import wire
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from .._ledger.questions import Question
     from .sessions import Session
 
 __all__ = ["Call"]
@@ -64,7 +66,12 @@ class Call:
         """True once it went out to a vendor."""
         self.cut: str | None = None
         """Why the server itself ended it."""
+        self.question: Question | None = None
+        """What is asked, as the ledger sees it."""
+        self.fragments: list[Fragment] = []
+        """The stream, for the ledger."""
         self._loop = loop
+        self._began = loop.time()
         self._pieces: list[tuple[str, str]] = []
         self._passed = 0
         """How many of the pieces were sent."""
@@ -99,6 +106,7 @@ class Call:
     # From the vendor
 
     def _take(self, kind: str, text: str) -> None:
+        self.fragments.append(Fragment(kind, round(self._loop.time() - self._began, 4), text))
         self._pieces.append((kind, text))
         if self._flush is None:
             due = max(0.0, self._flushed + TOGETHER_SECONDS - self._loop.time())

@@ -171,7 +171,7 @@ class Requests:
         call.flush()
         body = self._pack(call)
         try:
-            await self._audit.answer(call, request.response.result(), body)
+            await self._audit.answer(call, request.response.result())
         except Exception as exc:  # noqa: BLE001 - a full disk must not cost a paid answer
             _log.error("an answer could not be written down: %s", exc)
         finally:

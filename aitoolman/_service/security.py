@@ -19,6 +19,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._datamodel import ConfigProblem, LLMConfigError
+from .._secrets import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,6 +173,8 @@ class GuestList:
         self.warnings: list[str] = []
         guests = _guests(table)
         self._check(guests, file)
+        self.redactor = Redactor(token for _, token, _, _, _ in guests)
+        """Cuts the tokens out of a text."""
         self.by_public = {
             keys.public: Guest(name, keys, models, monitor)
             for name, token, models, monitor, _ in guests

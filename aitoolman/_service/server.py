@@ -104,9 +104,14 @@ class LLMServer:
         self._lock = FileLock(self.ledger_path)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pulse = Pulse(self._on_thaw, self.limits.freeze)
-        full = self.table["audit"] == "full"
-        self.audit = Audit(self.ledger_path, full=full, publish=self._publish)
         self.manager = LLMProviderManager(self.config, may_send=self._may_send)
+        self.audit = Audit(
+            self.ledger_path,
+            self.manager,
+            full=self.table["audit"] == "full",
+            redact=self._redact,
+            publish=self._publish,
+        )
         self.requests = Requests(self.manager, self.audit, self._veil, self._pulse, self.limits)
         self._doors = Doors(self._context, self.guests, self._on_refusal)
         self._sockets: list[zmq.Socket[bytes]] = []
@@ -217,6 +222,10 @@ class LLMServer:
 
     def _may_send(self, request: LLMProviderRequest) -> None:
         self.requests.may_send(request)
+
+    def _redact(self, text: str) -> str:
+        """`text` without vendors' keys and clients' tokens."""
+        return self.guests.redactor.text(self.manager.redact(text))
 
     def _publish(self, event: wire.Event) -> None:
         if self._publisher is not None:

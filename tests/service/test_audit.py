@@ -104,19 +104,6 @@ async def test_no_key_or_address_enters_the_audit(fake_llm, server, client):
     assert str(fake_llm.port) not in shown
 
 
-async def test_media_are_described_not_kept(fake_llm, server, client):
-    """An image in a request is its size and hash in the audit."""
-    from aitoolman import MediaContent
-
-    picture = MediaContent("image", data=b"x" * 5_000, mime_type="image/png")
-    await ask(client, [Message("user", "see", picture)])
-    asked = json.loads((await rows_of(server))[1].values["fields"])
-    media = asked["messages"][0]["media_content"][0]
-    assert media["bytes"] == 5_000
-    assert len(media["sha256"]) == 64
-    assert "data" not in media
-
-
 async def test_a_follower_gets_every_row_once_in_order(fake_llm, server, client):
     """What is published arrives in the order of its numbers."""
     async with AuditFollower(server.pub_endpoint, keys=KEYS) as follower:
