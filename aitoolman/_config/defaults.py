@@ -25,6 +25,7 @@ N_PARALLEL = 1
 PUB_EVENT_TYPE = "bind"
 AUDIT = "full"
 INSECURE = False
+SHARE_ANSWERS = False
 ON_SERVER_RESTART = "resend"
 TOKEN_MONITOR = False
 

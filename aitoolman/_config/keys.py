@@ -145,6 +145,7 @@ SERVER_KEYS: dict[str, Key] = {
     "zmq_auth_token": Key(_name),
     "tokens": Key(tables_of(TOKEN_KEYS), {}),
     "audit": Key(with_variables(one_of("full", "metadata")), defaults.AUDIT),
+    "share_answers": Key(boolean, defaults.SHARE_ANSWERS),
     "insecure": Key(boolean, defaults.INSECURE),
     "on_server_restart": Key(with_variables(one_of("resend", "fail")), defaults.ON_SERVER_RESTART),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from .._datamodel import LLMProviderRequest
@@ -10,8 +11,7 @@ from .._provider.queue import WITHIN
 from .._transport import wire
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .._ledger.questions import Question
     from .sessions import Session
@@ -97,6 +97,10 @@ class Call:
         self.own_source = wired.source
         self.audit_id = f"{session.label}/{id}"
         """Names it in the audit, across restarts."""
+        self.woken = asyncio.Event()
+        """Set when what it waited for is there, or nobody waits for it any more."""
+        self.leads: bytes | None = None
+        """The fingerprint for which others wait."""
         self.epoch = 0
         """The last freeze of the server after which a client still wanted it."""
 
@@ -111,6 +115,11 @@ class Call:
         if self._flush is None:
             due = max(0.0, self._flushed + TOGETHER_SECONDS - self._loop.time())
             self._flush = self._loop.call_later(due, self.flush)
+
+    def take_all(self, fragments: Iterable[Fragment]) -> None:
+        """The stream of a kept answer."""
+        for fragment in fragments:
+            self._take(fragment.kind, fragment.text)
 
     def flush(self) -> None:
         """Hand the session what has come since."""

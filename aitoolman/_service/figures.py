@@ -103,7 +103,7 @@ class _Sums:
         self.errors += 0 if good else 1
         self.prompt += values.get("prompt_tokens") or 0
         self.completion += values.get("completion_tokens") or 0
-        self.cost += values.get("cost") or 0.0
+        self.cost += 0.0 if values.get("from_ledger") else values.get("cost") or 0.0
         self.times.append(values.get("time", 0.0))
         if values.get("time_to_first_token") is not None:
             self.first.append(values["time_to_first_token"])

@@ -12,9 +12,11 @@ from .._transport import wire
 from .answers import FinishedAnswers
 from .calls import Call
 from .reception import refusal
+from .sharing import Sharing
 
 if TYPE_CHECKING:
     from .._datamodel import LLMProviderRequest
+    from .._ledger.queries import StoredAnswer
     from .._provider.manager import LLMProviderManager
     from .audit import Audit
     from .limits import Limits
@@ -46,10 +48,19 @@ class Requests:
 
     A request is known by its session and the id that the client gave it: a second arrival joins the
     first, or gets the answer that is there.
+
+    Args:
+        share: Give a client the answer to what another one asked.
     """
 
     def __init__(
-        self, manager: LLMProviderManager, audit: Audit, veil: Veil, pulse: Pulse, limits: Limits
+        self,
+        manager: LLMProviderManager,
+        audit: Audit,
+        veil: Veil,
+        pulse: Pulse,
+        limits: Limits,
+        share: bool = False,
     ) -> None:
         self.running: dict[str, Call] = {}
         """By the manager's request id."""
@@ -63,6 +74,7 @@ class Requests:
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._sharing = Sharing(audit, self._send, self._answered) if share else None
 
     # Messages
 
@@ -133,6 +145,8 @@ class Requests:
             self._cancel(call)
 
     def _cancel(self, call: Call) -> None:
+        call.request.is_cancelled = True
+        call.woken.set()
         self.spawn(self._manager.cancel_request(call.request.request_id))
 
     def spawn(self, coroutine: Any) -> None:
@@ -148,6 +162,12 @@ class Requests:
         call.epoch = self._pulse.epoch
         session.calls[request_id] = self.running[call.request.request_id] = call
         self._audit.request(call)
+        if self._sharing is None:
+            self._send(call)
+        else:
+            self.spawn(self._sharing.serve(call))
+
+    def _send(self, call: Call) -> None:
         self._manager.process_request(call.request, self._on_answered)
 
     def may_send(self, request: LLMProviderRequest) -> None:
@@ -166,16 +186,23 @@ class Requests:
         call.sent = True
 
     async def _on_answered(self, request: LLMProviderRequest) -> None:
-        """Write an answer down, then send it."""
         call = self.running[request.request_id]
+        try:
+            await self._answered(call)
+        finally:
+            if self._sharing is not None:
+                self._sharing.done(call)
+
+    async def _answered(self, call: Call, kept: StoredAnswer | None = None) -> None:
+        """Write an answer down, unless it is kept already, then hand it over."""
         call.flush()
         body = self._pack(call)
         try:
-            await self._audit.answer(call, request.response.result())
+            await self._audit.answer(call, call.request.response.result(), kept)
         except Exception as exc:  # noqa: BLE001 - a full disk must not cost a paid answer
             _log.error("an answer could not be written down: %s", exc)
         finally:
-            del self.running[request.request_id]
+            del self.running[call.request.request_id]
         self._deliver(call, body)
 
     def _pack(self, call: Call) -> bytes:

@@ -75,6 +75,8 @@ class LLMServer:
         problems = []
         if not self.table.get("zmq_router_rpc"):
             problems.append(ConfigProblem("server.zmq_router_rpc", _NO_ADDRESS))
+        if self.table.get("share_answers") and self.table.get("audit") == "metadata":
+            problems.append(ConfigProblem("server.share_answers", _NOTHING_TO_SHARE))
         if self.guests.open and not self.table.get("insecure"):
             problems += [
                 ConfigProblem(f"server.{key}", _OPEN_NETWORK)
@@ -112,7 +114,10 @@ class LLMServer:
             redact=self._redact,
             publish=self._publish,
         )
-        self.requests = Requests(self.manager, self.audit, self._veil, self._pulse, self.limits)
+        self.requests = Requests(
+            self.manager, self.audit, self._veil, self._pulse, self.limits,
+            share=self.table["share_answers"],
+        )  # fmt: skip
         self._doors = Doors(self._context, self.guests, self._on_refusal)
         self._sockets: list[zmq.Socket[bytes]] = []
         try:
@@ -261,6 +266,9 @@ class LLMServer:
 
 
 _NO_ADDRESS = 'is missing; the server needs an address, for example "tcp://127.0.0.1:5555"'
+_NOTHING_TO_SHARE = (
+    'needs the answers, which audit = "metadata" leaves out; say audit = "full", or do not share'
+)
 _OPEN_NETWORK = (
     "is reachable from the network, but there is no token: set zmq_auth_token (`aitoolman keygen`"
     " prints one), use tcp://127.0.0.1 or ipc://, or say insecure = true"
