@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._config import defaults
 from .._secrets import mask_url
 from .page import block, chip, cut, dim, fold, json_text, pairs, raw_block, table, text
-from .status import result_status
+from .status import failure_of, result_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -57,8 +57,9 @@ def result_page(result: LLMModuleResult) -> str:
     name = result.module_name or "direct request"
     head = f"<b>{text(name)}</b> {chip(result.status.value, 'bad' if bad else 'good')}"
     parts = [f"<div>{head} {dim(result_status(result))}</div>"]
-    if result.error_text:
-        parts.append(f"<div><b>{text(result.error_text)}</b></div>")
+    failure = failure_of(result)
+    if failure is not None:
+        parts.append(f"<div><b>{text(failure)}</b></div>")
     parts += _answer(result)
     if result.tool_calls:
         parts.append(_tool_calls(result.tool_calls))

@@ -9,7 +9,7 @@ from .._application.outputs import find_sink
 from .._datamodel import LLMError
 from .._transport.channels import TextFragmentChannel
 from .._transport.xml_filter import XmlTagToChannelFilter
-from .status import result_status
+from .status import failure_of, result_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ async def run_shown(
         result = await module(
             **params, _output_channel=outputs.output, _reasoning_channel=outputs.reasoning or ""
         )
-        _conclude(collector, result_status(result), _error_of(result))
+        _conclude(collector, result_status(result), failure_of(result))
     except LLMError as exc:
         _conclude(collector, "", str(exc))
         raise
@@ -107,9 +107,3 @@ async def run_shown(
 def _conclude(collector: Any, status: str, error: str | None) -> None:
     if hasattr(collector, "conclude"):
         collector.conclude(status, error)
-
-
-def _error_of(result: LLMModuleResult) -> str | None:
-    if not result.status.is_error:
-        return None
-    return result.error_text or result.status.value

@@ -22,6 +22,7 @@ from .arguments import usage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from .._datamodel import LLMModuleResult
     from .._ledger.client import LLMLedgerClient
     from .._transport.client import LLMClient
 
@@ -36,8 +37,8 @@ class Session:
 
     def __init__(self) -> None:
         self.current: LLMApplication | None = None
-        self.trials: dict[str, dict[Any, Any]] = {}
-        """Answers of the last ``--try`` of each module, by row."""
+        self.trials: dict[str, dict[str, LLMModuleResult]] = {}
+        """What the last ``--try`` of each module gave, by row."""
         self.trial_client: LLMLedgerClient | None = None
         self.started = time.time()
         self._scratch: Path | None = None

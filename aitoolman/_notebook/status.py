@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._datamodel import LLMError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._datamodel import LLMModuleResult, LLMProviderResponse
 
-__all__ = ["live_status", "result_status"]
+__all__ = ["failure_of", "live_status", "result_status"]
 
 
 def live_status(
@@ -39,6 +41,15 @@ def _phase(responses: Sequence[LLMProviderResponse], pieces: int, since_first: f
         ahead = responses[0].queue_length
         return f"queued, {ahead} ahead" if ahead else "queued"
     return "waiting for the first token"
+
+
+def failure_of(result: LLMModuleResult) -> str | None:
+    """Why a call has no answer to be used; None where it has one."""
+    try:
+        result.raise_for_status()
+    except LLMError as exc:
+        return str(exc)
+    return None
 
 
 def result_status(result: LLMModuleResult) -> str:

@@ -6,15 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._application.app import LLMApplication
+from .._batch.binding import is_missing
+from .._batch.result import BAD_ANSWER
+from .._batch.source import ListSource, open_source
 from .._ledger.client import LLMLedgerClient
 from .._loops import background
 from .arguments import usage
 from .page import chip, dim, json_text, table, text
+from .status import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .._application.module import Module
+    from .._batch.source import Source
     from .._datamodel import LLMModuleResult
     from .._transport.client import LLMClient
     from .extension import Extension
@@ -29,15 +34,24 @@ _SHOWN = 300
 
 
 class TrialRow(NamedTuple):
-    """One row under the new prompt."""
+    """One row under the new prompt, and what it gave under the prompt before."""
 
     inputs: dict[str, Any]
-    answer: Any
-    """The post-processed answer, or the error's text."""
-    before: Any
-    """The answer under the prompt before; None the first time."""
     label: Any
+    """The right answer; None where nobody gave one."""
     result: LLMModuleResult
+    earlier: LLMModuleResult | None
+    """The result under the prompt before; None the first time."""
+
+    @property
+    def answer(self) -> Any:
+        """The post-processed answer, the tool calls, or why there is none."""
+        return _answer(self.result)
+
+    @property
+    def before(self) -> Any:
+        """The same under the prompt before; None the first time."""
+        return None if self.earlier is None else _answer(self.earlier)
 
     @property
     def failed(self) -> bool:
@@ -46,7 +60,7 @@ class TrialRow(NamedTuple):
     @property
     def flipped(self) -> bool:
         """True where the answer is another than before."""
-        return self.before is not None and self.before != self.answer
+        return self.earlier is not None and self.before != self.answer
 
 
 class Trial:
@@ -72,19 +86,19 @@ class Trial:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of rows answered right; None without labels."""
-        return _share([_same(r.answer, r.label) for r in self.rows]) if self.labelled else None
+        """The share of labelled rows answered right; None without labels."""
+        return _share([_right(row.result, row.label) for row in self.rows])
 
     @property
     def accuracy_before(self) -> float | None:
         """The same for the prompt before; None without labels or for the first try."""
-        known = [r for r in self.rows if r.before is not None]
-        return _share([_same(r.before, r.label) for r in known]) if self.labelled else None
+        return _share([_right(row.earlier, row.label) for row in self.rows])
 
     def summary(self) -> str:
         """One line."""
-        parts = [f"{self.name}: {len(self.rows)} rows"]
-        if any(r.before is not None for r in self.rows):
+        count = len(self.rows)
+        parts = [f"{self.name}: {count} row{'s' * (count != 1)}"]
+        if any(row.earlier is not None for row in self.rows):
             parts.append(f"{len(self.flipped)} changed")
         failed = sum(r.failed for r in self.rows)
         parts += [f"{failed} failed"] if failed else []
@@ -92,16 +106,16 @@ class Trial:
             before = "" if self.accuracy_before is None else f"{self.accuracy_before:.0%} → "
             parts.append(f"accuracy {before}{self.accuracy:.0%}")
         asked = sum(not r.result.from_ledger for r in self.rows)
-        parts.append(f"{asked} asked, {len(self.rows) - asked} from the ledger")
+        parts.append(f"{asked} asked, {count - asked} from the ledger")
         return " · ".join(parts)
 
     def __repr__(self) -> str:
         lines = [self.summary()]
         for index, row in enumerate(self.rows):
             mark = "*" if row.flipped else " "
-            known = f" (right: {row.label})" if self.labelled else ""
-            before = "" if row.before is None else f"{_short(row.before)} → "
-            lines.append(f"{mark} {index}: {before}{_short(row.answer)}{known}")
+            right = "" if row.label is None else f" (right: {row.label})"
+            before = "" if row.earlier is None else f"{_shown(row.earlier)} → "
+            lines.append(f"{mark} {index}: {before}{_shown(row.result)}{right}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -112,23 +126,44 @@ class Trial:
 
     def _cells(self, index: int, row: TrialRow) -> list[str]:
         cells = [dim(index), *(text(_short(value)) for value in row.inputs.values())]
-        cells.append("" if row.before is None else dim(_short(row.before)))
-        tone = "plain"
-        if self.labelled:
-            tone = "good" if _same(row.answer, row.label) else "bad"
-        cells.append(chip(_short(row.answer), "bad" if row.failed else tone))
-        cells += [text(_short(row.label))] if self.labelled else []
+        cells.append("" if row.earlier is None else dim(_shown(row.earlier)))
+        cells.append(chip(_shown(row.result), _TONES[_right(row.result, row.label)]))
+        cells += ["" if row.label is None else text(_short(row.label))] if self.labelled else []
         marks = [chip("changed", "odd")] if row.flipped else []
         marks += [dim("from ledger")] if row.result.from_ledger else []
         return [*cells, " ".join(marks)]
 
 
-def _share(right: Sequence[bool]) -> float | None:
-    return sum(right) / len(right) if right else None
+_TONES = {True: "good", False: "bad", None: "plain"}
 
 
-def _same(answer: Any, label: Any) -> bool:
-    return answer == label or str(answer).strip() == str(label).strip()
+def _answer(result: LLMModuleResult) -> Any:
+    failure = failure_of(result)
+    if failure is not None:
+        return failure
+    return [call._asdict() for call in result.tool_calls] or result.data
+
+
+def _right(result: LLMModuleResult | None, label: Any) -> bool | None:
+    """None where that cannot be said: nothing was asked, nobody gave a label, nothing came."""
+    if result is None or label is None:
+        return None
+    if result.status.is_error:
+        return False if result.status.value in BAD_ANSWER else None
+    answer = _answer(result)
+    return bool(answer == label or str(answer).strip() == str(label).strip())
+
+
+def _share(right: Sequence[bool | None]) -> float | None:
+    known = [one for one in right if one is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _shown(result: LLMModuleResult) -> str:
+    """The answer for people; where it is no use, why, and how it began."""
+    if result.status.is_error and result.response_text:
+        return _short(f"{_answer(result)}: {result.response_text}")
+    return _short(_answer(result))
 
 
 def _short(value: Any) -> str:
@@ -174,8 +209,6 @@ async def try_module(
 
 
 def _rows_of(rows: Any, module: Module, label: str | None) -> list[dict[str, Any]]:
-    if hasattr(rows, "to_dict") and hasattr(rows, "columns"):
-        rows = rows.to_dict("records")
     if isinstance(rows, (str, bytes, dict)) or not hasattr(rows, "__len__"):
         raise usage("--try takes a dataframe or a list of rows")
     if len(rows) > MAX_ROWS:
@@ -183,7 +216,7 @@ def _rows_of(rows: Any, module: Module, label: str | None) -> list[dict[str, Any
             f"--try is for up to {MAX_ROWS} rows, these are {len(rows)}; try a part of them"
         )
     needed = module.variables
-    tables = [row if isinstance(row, dict) else _single(row, needed, module.name) for row in rows]
+    tables = _tables(open_source(rows, needed[0] if len(needed) == 1 else None))
     wanted = [*needed, *([label] if label else [])]
     for index, row in enumerate(tables):
         missing = [name for name in wanted if name not in row]
@@ -193,10 +226,11 @@ def _rows_of(rows: Any, module: Module, label: str | None) -> list[dict[str, Any
     return tables
 
 
-def _single(value: Any, needed: list[str], name: str) -> dict[str, Any]:
-    if len(needed) != 1:
-        raise usage(f"module {name!r} has the variables {', '.join(needed)}: rows must name them")
-    return {needed[0]: value}
+def _tables(source: Source) -> list[dict[str, Any]]:
+    if isinstance(source, ListSource):
+        return [dict(row) for row in source.rows]
+    values = source.values(source.columns, 0, source.length or 0)
+    return [dict(zip(source.columns, row, strict=True)) for row in values]
 
 
 def _trial_app(session: Session, app: LLMApplication) -> LLMApplication:
@@ -226,18 +260,14 @@ def _compared(
     results: Sequence[LLMModuleResult],
     label: str | None,
 ) -> Trial:
-    before = session.trials.get(module.name, {})
-    now: dict[Any, Any] = {}
+    known = session.trials.setdefault(module.name, {})
+    keys = [json_text({n: v for n, v in row.items() if n != label}) for row in tables]
     rows = []
-    for table_, result in zip(tables, results, strict=True):
-        inputs = {name: table_[name] for name in module.variables}
-        key = json_text({k: v for k, v in table_.items() if k != label})
-        answer = result.error_text if result.status.is_error else result.data
-        answer = [c._asdict() for c in result.tool_calls] if result.tool_calls else answer
-        now[key] = answer
-        right = table_[label] if label else None
-        rows.append(TrialRow(inputs, answer, before.get(key), right, result))
-    session.trials[module.name] = before | now
+    for key, row, result in zip(keys, tables, results, strict=True):
+        inputs = {name: row[name] for name in module.variables}
+        right = None if label is None or is_missing(row[label]) else row[label]
+        rows.append(TrialRow(inputs, right, result, known.get(key)))
+    known.update(zip(keys, results, strict=True))
     return Trial(module.name, rows, label is not None)
 
 

@@ -217,12 +217,55 @@ def test_a_trial_shows_what_flipped_and_asks_only_what_changed(kernel, fake_llm)
     assert len(fake_llm.requests) == 6
 
 
+def test_a_trial_tells_why_a_row_failed_and_that_it_fails_no_more(kernel, fake_llm):
+    """Cut off by its length or refused: the reason is in the row; mended, the row has changed."""
+    cut = Reply("I am sorry to", finish="length")
+    no = Reply(status=400, error="the vendor says no")
+    fake_llm.script(lambda r: {"a": cut, "b": no}.get(r.last_text, "fine"))
+    rows = "[{'t': 'a', 'right': 'fine'}, {'t': 'b', 'right': 'fine'}, {'t': 'c', 'right': 'fine'}]"
+    first = kernel.run(f"%%llm_module one --try {rows} --label right\n{{{{ t }}}}")
+    # A row that the vendor refused says nothing about the prompt.
+    assert "3 rows · 2 failed · accuracy 50%" in first.text
+    assert "0: the answer reached its token limit: I am sorry to" in first.text
+    assert "the vendor says no" in first.text
+    [data] = first.shown
+    for words in ("the answer reached its token limit", "I am sorry to", "the vendor says no"):
+        assert words in data["text/html"]
+    fake_llm.script("fine")
+    mended = kernel.run(f"%%llm_module one --try {rows} --label right\n{{{{ t }}}} x")
+    assert "2 changed · accuracy 50% → 100%" in mended.text
+    assert "* 0: the answer reached its token limit" in mended.text
+
+
+def test_a_trial_sees_that_an_answer_of_nothing_has_changed(kernel, fake_llm):
+    """`null` is an answer like any other."""
+    fake_llm.script(["null", "1"])
+    kernel.run("%%llm_module one --output parse_json --try ['a']\n{{ t }}")
+    second = kernel.run("%%llm_module one --output parse_json --try ['a']\n{{ t }}!")
+    assert "* 0: null → 1" in second.text
+
+
+def test_rows_without_a_label_do_not_count(kernel, fake_llm):
+    """Accuracy is over the rows that have one."""
+    fake_llm.script("ok")
+    rows = (
+        "[{'t': 'a', 'right': 'ok'}, {'t': 'b', 'right': None}, {'t': 'c', 'right': float('nan')}]"
+    )
+    cell = kernel.run(f"%%llm_module one --try {rows} --label right\n{{{{ t }}}}")
+    assert "3 rows · accuracy 100%" in cell.text
+    assert "(right: nan)" not in cell.text
+
+
 def test_a_trial_takes_frames_lists_and_plain_values_and_refuses_the_rest(kernel, fake_llm):
     """Rows that don't fit are told by number; too many are a batch."""
     fake_llm.script("ok")
     kernel.run("%%llm_module one --try ['a', 'b']\n{{ t }}")
     kernel.run("import pandas as pd; df = pd.DataFrame({'t': ['a', 'b', 'c']})")
     assert "3 rows" in kernel.run("%%llm_module one --try df[:3]\n{{ t }}").text
+    kernel.run("import polars as pl; pf = pl.DataFrame({'t': ['a', 'b'], 'n': [1, 2]})")
+    assert "2 rows" in kernel.run("%%llm_module one --try pf\n{{ t }}{{ n }}").text
+    assert "3 rows" in kernel.run("%%llm_module one --try df['t']\n{{ t }}").text
+    assert "1 row ·" in kernel.run("%%llm_module one --try df.to_dict('records')[:1]\n{{ t }}").text
     cell = kernel.run("%%llm_module one --try [{'x': 1}]\n{{ t }}", ok=False)
     assert "row 0 has no t; it has x" in cell.evalue
     assert "200" in kernel.run("%%llm_module one --try ['a']*300\n{{ t }}", ok=False).evalue
