@@ -128,7 +128,10 @@ class NotebookChannelCollector(ChannelCollector):
         assert self._view is not None
         fresh, self._fresh = self._fresh, {}
         for name, parts in fresh.items():
-            self._view.add(self._sections[name], "".join(parts))
+            if self._sections[name].said:
+                self._view.add(self._sections[name], "".join(parts))
+            else:
+                self._fresh[name] = parts
 
     def _draw_picture(self) -> None:
         if self._picture is not None and self._view is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from .page import block, dim
+from .page import block, dim, fold
+from .view import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,9 +55,12 @@ class Picture:
 
     def with_texts(self, sections: Iterable[Section], error: str | None) -> dict[str, Any]:
         """The static output: the picture as it is at last, and what the channels said."""
-        told = [s for s in sections if s.parts]
-        texts = "".join(dim(s.name) + block(s.text) for s in told)
-        plain = [f"[{s.name}]\n{s.text}" for s in told if not s.folded]
+        shown = told(sections)
+        texts = "".join(
+            fold(s.summary(), block(s.text)) if s.folded else dim(s.name) + block(s.text)
+            for s in shown
+        )
+        plain = [f"[{s.name}]\n{s.text}" for s in shown if not s.folded]
         failure = f"<div><b>{block(error)}</b></div>" if error else ""
         return {
             "text/plain": "\n\n".join([repr(self._history), *plain, *([error] if error else [])]),

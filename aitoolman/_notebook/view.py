@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .markdown import MAX_REASONING, answer_markdown, fold, safe_markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["DisplayView", "Section", "StaticView", "View", "WidgetView", "bundle", "make_view"]
+__all__ = [
+    "DisplayView",
+    "Section",
+    "StaticView",
+    "View",
+    "WidgetView",
+    "bundle",
+    "make_view",
+    "told",
+]
 
 BLOCK = 2000
 """Characters after which a block of live text is left as it is."""
@@ -44,19 +53,29 @@ class Section:
     def text(self) -> str:
         return "".join(self.parts)
 
+    @property
+    def said(self) -> bool:
+        """False while there is nothing to read: no text, or blanks alone."""
+        return any(not part.isspace() for part in self.parts if part)
+
     def summary(self) -> str:
         """The line that stays of a folded section."""
         words = len(self.text.split())
         return f"{self.name} ({words} words, {max(self.ended - self.started, 0):.1f} s)"
 
 
+def told(sections: Iterable[Section]) -> list[Section]:
+    """The sections that said something, reasoning first."""
+    return sorted((s for s in sections if s.said), key=lambda section: not section.folded)
+
+
 def bundle(sections: Sequence[Section], status: str = "", error: str | None = None) -> Any:
     """The static output: Markdown for people, plain text for everything else."""
-    told = [s for s in sections if s.parts]
-    answers = [s for s in told if not s.folded]
+    shown = told(sections)
+    answers = [s for s in shown if not s.folded]
     named = len(answers) > 1
     plain = [f"[{s.name}]\n{s.text}" if named else s.text for s in answers]
-    rich = [_folded(s) if s.folded else _shown(s, named) for s in told]
+    rich = [_folded(s) if s.folded else _shown(s, named) for s in shown]
     if error:
         plain.append(error)
         rich.append(f"\n\n**{safe_markdown(' '.join(error.split()))}**")
@@ -265,7 +284,8 @@ class WidgetView:
         live = self._texts.get(section.name)
         if live is None:
             live = self._texts[section.name] = _LiveText(section, self._several)
-            self._body.children = (*self._body.children, live.box)
+            others = self._body.children
+            self._body.children = (live.box, *others) if section.folded else (*others, live.box)
         live.add(text)
 
     def end(self, section: Section) -> None:

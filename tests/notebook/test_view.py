@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html.parser
 import json
 import re
@@ -105,6 +106,27 @@ def test_several_channels_keep_their_names():
     assert "1 s" in data["text/markdown"]
 
 
+def test_a_channel_that_said_only_blanks_is_left_out():
+    """What lies between the tags of an answer is no section of its own."""
+    data = bundle([Section("stdout", parts=["\n", "\n "]), Section("customer", parts=["Dear you"])])
+    assert data["text/plain"] == "Dear you"
+    assert "stdout" not in data["text/markdown"]
+
+
+def test_reasoning_stands_above_the_answer():
+    """Whatever the order of the channels, and also below a picture."""
+    from aitoolman._notebook.picture import Picture
+
+    sections = [Section("stdout", parts=["Yes."]), Section("reasoning", True, ["Hm."])]
+    shown = bundle(sections)["text/markdown"]
+    assert shown.index("Hm.") < shown.index("Yes.")
+    history = type("History", (), {"on_change": [], "_repr_html_": lambda self: "steps"})()
+    source = type("Flow", (), {"history": history, "svg": lambda self: "<svg>"})()
+    page = Picture(source, history).with_texts(sections, None)["text/html"]
+    assert page.index("Hm.") < page.index("Yes.")
+    assert "<details" in page
+
+
 def test_nothing_said_is_said():
     """An empty answer leaves a readable cell."""
     assert bundle([Section("answer")])["text/plain"] == "(no text)"
@@ -167,12 +189,19 @@ class Recording:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.final: dict[str, str] = {}
+        self.changed = asyncio.Event()
+
+    async def until(self, *call):
+        while call not in self.calls:
+            self.changed.clear()
+            await self.changed.wait()
 
     def open(self):
         self.calls.append(("open", ""))
 
     def add(self, section, text):
         self.calls.append((section.name, text))
+        self.changed.set()
 
     def end(self, section):
         self.calls.append(("end", section.name))
@@ -213,6 +242,23 @@ async def test_text_is_shown_in_few_updates_and_whole(monkeypatch):
     assert "reasoning (500 words" in view.final["text/markdown"]
     assert ("end", "reasoning") in view.calls
     assert len(view.calls) < 20
+
+
+async def test_blanks_are_held_back_until_something_is_said(monkeypatch):
+    """The live view opens no section for the line ends between tags."""
+    view = Recording()
+    monkeypatch.setattr("aitoolman._notebook.collector.make_view", lambda *_: view)
+    between, customer = TextFragmentChannel(), TextFragmentChannel()
+    collector = NotebookChannelCollector({"stdout": between, "customer": customer})
+    listening = asyncio.create_task(collector.start_listening())
+    await between.write("\n")
+    await customer.write("Dear you")
+    await view.until("customer", "Dear you")
+    assert "stdout" not in dict(view.calls)
+    await between.write("said")
+    await view.until("stdout", "\nsaid")
+    collector.close()
+    await listening
 
 
 VIEWS = {"display": {"AITOOLMAN_VIEW": "display"}, "static": {"AITOOLMAN_VIEW": "static"}}
