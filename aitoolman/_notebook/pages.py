@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._config import defaults
 from .._secrets import mask_url
 from .page import block, chip, cut, dim, fold, json_text, pairs, raw_block, table, text
-from .status import failure_of, result_status
+from .status import failure_of, result_facts, status_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -55,8 +55,9 @@ def result_page(result: LLMModuleResult) -> str:
     """The answer, and everything about it folded below."""
     bad = result.status.is_error
     name = result.module_name or "direct request"
-    head = f"<b>{text(name)}</b> {chip(result.status.value, 'bad' if bad else 'good')}"
-    parts = [f"<div>{head} {dim(result_status(result))}</div>"]
+    head = f"<b>{text(name)}</b> {chip(status_word(result), 'bad' if bad else 'good')}"
+    facts = " · ".join([result.model_name, *result_facts(result)])
+    parts = [f"<div>{head} {dim(facts)}</div>"]
     failure = failure_of(result)
     if failure is not None:
         parts.append(f"<div><b>{text(failure)}</b></div>")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .._datamodel import LLMModuleResult, LLMProviderResponse
 
-__all__ = ["failure_of", "live_status", "result_status"]
+__all__ = ["failure_of", "live_status", "result_facts", "result_status", "status_word"]
 
 
 def live_status(
@@ -54,10 +54,17 @@ def failure_of(result: LLMModuleResult) -> str | None:
 
 def result_status(result: LLMModuleResult) -> str:
     """One line about a finished call."""
-    parts = [result.model_name, result.status.value]
-    if result.repaired:
-        parts[-1] += " (repaired)"
-    parts += [*_amounts(result), *_times(result)]
+    return " · ".join([result.model_name, status_word(result), *result_facts(result)])
+
+
+def status_word(result: LLMModuleResult) -> str:
+    """How a call ended."""
+    return result.status.value + (" (repaired)" if result.repaired else "")
+
+
+def result_facts(result: LLMModuleResult) -> list[str]:
+    """What a call took, each thing in a few words."""
+    parts = [*_amounts(result), *_times(result)]
     if result.cost is not None:
         parts.append(f"cost {result.cost:.6f}".rstrip("0").rstrip("."))
     if len(result.responses) > 1:
@@ -66,7 +73,7 @@ def result_status(result: LLMModuleResult) -> str:
         parts.append(f"{len(result.attempts)} attempts")
     if result.from_ledger:
         parts.append("from ledger")
-    return " · ".join(parts)
+    return parts
 
 
 def _amounts(result: LLMModuleResult) -> list[str]:

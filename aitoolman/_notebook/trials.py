@@ -94,19 +94,24 @@ class Trial:
         """The same for the prompt before; None without labels or for the first try."""
         return _share([_right(row.earlier, row.label) for row in self.rows])
 
+    @property
+    def _again(self) -> bool:
+        """False for the first try: there is nothing to compare with."""
+        return any(row.earlier is not None for row in self.rows)
+
     def summary(self) -> str:
         """One line."""
         count = len(self.rows)
         parts = [f"{self.name}: {count} row{'s' * (count != 1)}"]
-        if any(row.earlier is not None for row in self.rows):
+        if self._again:
             parts.append(f"{len(self.flipped)} changed")
         failed = sum(r.failed for r in self.rows)
         parts += [f"{failed} failed"] if failed else []
         if self.accuracy is not None:
             before = "" if self.accuracy_before is None else f"{self.accuracy_before:.0%} → "
             parts.append(f"accuracy {before}{self.accuracy:.0%}")
-        asked = sum(not r.result.from_ledger for r in self.rows)
-        parts.append(f"{asked} asked, {count - asked} from the ledger")
+        known = sum(r.result.from_ledger for r in self.rows)
+        parts.append(f"{count - known} asked" + (f", {known} from the ledger" if known else ""))
         return " · ".join(parts)
 
     def __repr__(self) -> str:
@@ -120,13 +125,15 @@ class Trial:
 
     def _repr_html_(self) -> str:
         names = list(self.rows[0].inputs) if self.rows else []
-        head = ["", *names, "before", "now", *(["right"] if self.labelled else []), ""]
+        answers = ["before", "now"] if self._again else ["now"]
+        head = ["", *names, *answers, *(["right"] if self.labelled else []), ""]
         rows = [self._cells(index, row) for index, row in enumerate(self.rows)]
         return f"<div><b>{text(self.summary())}</b></div>{table(head, rows)}"
 
     def _cells(self, index: int, row: TrialRow) -> list[str]:
         cells = [dim(index), *(text(_short(value)) for value in row.inputs.values())]
-        cells.append("" if row.earlier is None else dim(_shown(row.earlier)))
+        if self._again:
+            cells.append("" if row.earlier is None else dim(_shown(row.earlier)))
         cells.append(chip(_shown(row.result), _TONES[_right(row.result, row.label)]))
         cells += ["" if row.label is None else text(_short(row.label))] if self.labelled else []
         marks = [chip("changed", "odd")] if row.flipped else []

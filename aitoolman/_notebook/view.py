@@ -191,7 +191,7 @@ class DisplayView:
 
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.45"
 _DIM = "color:var(--jp-ui-font-color2,#777);font-size:var(--jp-ui-font-size1,13px)"
-_NAME = f"{_DIM};margin-top:4px"
+_NAME = f"{_DIM};margin-top:2px"
 
 
 class _LiveText:
@@ -204,7 +204,7 @@ class _LiveText:
         style = f"{_TEXT};{_DIM}" if section.folded else _TEXT
         self._open = f'<div class="aitoolman-text" style="{style}">'
         self._tail = ""
-        self._head = ipywidgets.HTML()
+        self._head = self._html()
         if named or section.folded:
             self._head.value = f'<div style="{_NAME}">{html.escape(section.name)}</div>'
         self._blocks = ipywidgets.VBox([self._html()])
@@ -253,8 +253,8 @@ class WidgetView:
         self._status = ipywidgets.HTML()
         self._button = self._make_button(stop) if stop is not None else None
         line = [self._button, self._status] if self._button else [self._status]
-        self._picture = ipywidgets.HTML()
-        self._box = ipywidgets.VBox([self._picture, self._body, ipywidgets.HBox(line)])
+        self._picture: Any = None
+        self._box = ipywidgets.VBox([self._body, ipywidgets.HBox(line)])
         self._box.add_class("aitoolman-view")
         self._handle: Any = None
 
@@ -300,6 +300,9 @@ class WidgetView:
 
     def picture(self, html: str) -> None:
         """Show a picture above the texts."""
+        if self._picture is None:
+            self._picture = self._widgets.HTML()
+            self._box.children = (self._picture, *self._box.children)
         self._picture.value = html
 
     def finish(self, final: dict[str, Any]) -> None:

@@ -14,6 +14,9 @@ Number = TypeVar("Number", int, float)
 
 __all__ = ["StepCall", "StepRecord"]
 
+_CELL = "text-align:left;vertical-align:top"
+_CODE = "font-family:var(--jp-code-font-family,monospace)"
+
 
 class StepCall(NamedTuple):
     """One call of a model that a step made."""
@@ -125,9 +128,15 @@ class StepRecord(_Fields):
             which = "" if len(super().calls) == 1 else f" {index}"
             facts[f"sent{which}"] = sent_text(call.messages)
             facts[f"answer{which}"] = call.text or call.tool_calls or call.error
-        facts |= {"output": super().output, "next": self._next(), "error": self.error}
+        facts |= {"output": self._new_output(), "next": self._next(), "error": self.error}
         facts["waits for"] = len(self.waits_for) or None
         return {name: value for name, value in facts.items() if value is not None}
+
+    def _new_output(self) -> Any:
+        """The output, unless an answer says the same already."""
+        output = super().output
+        said = isinstance(output, str) and any(call.text == output for call in super().calls)
+        return None if said else output
 
     def _next(self) -> str | None:
         return self.next_name and f"{self.next_name} ({self.why})"
@@ -146,10 +155,11 @@ def sent_text(messages: Iterable[dict[str, Any]]) -> str:
 
 def facts_html(facts: dict[str, Any]) -> str:
     """A table with a row for each fact; all text is escaped."""
+    # No <pre>: Jupyter gives it a background that fights with the one of the rows.
     rows = "".join(
-        f"<tr><th style='text-align:left;vertical-align:top'>{html.escape(name)}</th>"
-        "<td style='text-align:left'><pre style='margin:0;white-space:pre-wrap'>"
-        f"{html.escape(as_text(value))}</pre></td></tr>"
+        f'<tr><th style="{_CELL}">{html.escape(name)}</th>'
+        f'<td style="{_CELL};white-space:pre-wrap;overflow-wrap:anywhere;{_CODE}">'
+        f"{html.escape(as_text(value))}</td></tr>"
         for name, value in facts.items()
     )
     return f"<table>{rows}</table>"

@@ -17,6 +17,7 @@ __all__ = ["table_html", "table_text"]
 MAX_ROWS = 100
 """Of a longer record the table shows the last steps."""
 _CELL_LENGTH = 50
+_LEFT = "text-align:left;vertical-align:top"
 
 _COLUMNS: dict[str, Callable[[StepRecord], Any]] = {
     "step": lambda r: r.number,
@@ -46,9 +47,9 @@ def table_text(records: list[StepRecord]) -> str:
 
 def table_html(records: list[StepRecord]) -> str:
     """The same as an HTML table; all text is escaped."""
-    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    head = "".join(f'<th style="{_LEFT}">{name}</th>' for name in _COLUMNS)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f'<td style="{_LEFT}">{html.escape(cell)}</td>' for cell in row) + "</tr>"
         for row in _cells(records)
     )
     more = "".join(f"<p>{line}</p>" for line in _left_off(records))

@@ -205,10 +205,12 @@ def test_a_trial_shows_what_flipped_and_asks_only_what_changed(kernel, fake_llm)
         " {'t': 'invoice', 'right': 'money'}]"
     )
     first = kernel.run("%%llm_module label --try rows --label right\n{{ t }}")
-    assert "3 rows · accuracy 67% · 3 asked" in first.text
+    assert first.text.startswith("label: 3 rows · accuracy 67% · 3 asked\n")
+    assert "before" not in first.shown[0]["text/html"]
     same = kernel.run("%%llm_module label --try rows --label right\n{{ t }}")
     assert "0 changed · accuracy 67% → 67% · 0 asked, 3 from the ledger" in same.text
     other = kernel.run("%%llm_module label --try rows --label right\n{{ t }} v2")
+    assert "before" in other.shown[0]["text/html"]
     assert "2 changed · accuracy 67% → 67% · 3 asked" in other.text
     assert "* 2: login → money (right: money)" in other.text
     back = kernel.run("%%llm_module label --try rows --label right\n{{ t }}")

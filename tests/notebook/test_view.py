@@ -286,7 +286,7 @@ def test_other_views_leave_the_same_output(kernel, fake_llm, view):
     assert not any(o["type"] == "comm_open" for o in cell.outputs)
     [data] = cell.shown
     assert data["text/plain"] == with_widgets["text/plain"]
-    strip = re.compile(r"\d+(\.\d+)? (s|tokens/s)")
+    strip = re.compile(r"( · queued)? \d+(\.\d+)? (s|tokens/s)")
     assert strip.sub("", data["text/markdown"]) == strip.sub("", with_widgets["text/markdown"])
 
 

@@ -368,6 +368,20 @@ async def test_calls_of_any_application_in_a_task_belong_to_its_step():
     assert len(workflow.history[0].calls) == 3
 
 
+async def test_a_step_shows_its_output_where_it_is_another_than_the_answer():
+    """What a model said is shown once; what was made of it, below."""
+
+    class Louder(LLMTask):
+        async def post_process(self, result):
+            self.output_data = result.text.upper()
+
+    ask = LLMModuleRequest("ask", {"text": "x"})
+    record = await flow("said").debug(LLMTask(ask)).step()
+    assert "output:" not in str(record)
+    record = await flow("said").debug(Louder(ask)).step()
+    assert "answer: said\noutput: SAID" in str(record)
+
+
 async def test_text_of_runs_steps_and_peeks():
     """Honest plain text, and HTML in which nothing of the data is markup."""
     workflow = flow("<b>")
