@@ -14,6 +14,7 @@ from .lab import INSTALL, RUN_ALL, Lab, browser_path, chromium, notebook_file
 
 pytestmark = pytest.mark.timeout(120)
 
+THEME = "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})"
 LOAD = "%load_ext aitoolman\nimport aitoolman\napp = %llm_config llm.toml prompts.toml\napp"
 THOUGHT = "The customer was charged twice. That is about money, so the label is billing. " * 6
 ANSWER = (
@@ -87,12 +88,18 @@ def finished(page):
     return page.evaluate("window.runDone")
 
 
-def shot(page, name):
-    """Keep a picture where `SHOTS_FOLDER` says."""
+def shot(page, name, cell=None):
+    """Keep a picture where `SHOTS_FOLDER` says: of the page, or of one cell in both themes."""
     folder = os.environ.get("SHOTS_FOLDER")
-    if folder:
+    if folder and cell is None:
         page.wait_for_timeout(300)
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
+    for theme in ("Dark", "Light") if folder and cell is not None else ():
+        page.evaluate(THEME, f"JupyterLab {theme}")
+        page.wait_for_timeout(500)
+        picture = page.locator(".jp-Notebook > * .jp-Cell, .jp-Notebook > .jp-Cell").nth(cell)
+        picture.scroll_into_view_if_needed()
+        picture.screenshot(path=str(Path(folder) / f"{name}-{theme}.png"))
 
 
 def saved(page, lab, name):
@@ -121,6 +128,9 @@ def test_text_grows_in_the_page_and_outlives_the_kernel(lab, page, theme):
     assert finished(page) == {"ok": True}
     assert page.locator(".aitoolman-view").count() == 0
     shot(page, f"finished-{theme}")
+    if theme == "Light":
+        for index, what in enumerate(("overview", "answer", "result")):
+            shot(page, what, index)
     notebook = saved(page, lab, name)
     [output] = notebook["cells"][1]["outputs"]
     assert set(output["data"]) == {"text/plain", "text/markdown"}
@@ -147,7 +157,7 @@ def test_stop_and_interrupt_in_the_page(lab, page, fake_llm):
     page.wait_for_selector("text=Interrupted: stopped")
     page.locator(".jp-RenderedMarkdown", has_text="never ending words").wait_for()
     finished(page)
-    shot(page, "stopped")
+    shot(page, "stopped", 1)
     page.evaluate(
         "jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel"
         ".setSource('%%aitoolman summary\\ninterrupt me')"
@@ -203,8 +213,7 @@ def test_a_trial_and_a_workflow_stepped(lab, page):
     run_all(page)
     assert finished(page) == {"ok": True}
     assert page.locator("text=accuracy 75% → 100%").first.is_visible()
-    shot(page, "try")
-    page.locator(".jp-OutputArea-output svg").last.scroll_into_view_if_needed()
-    shot(page, "steps")
+    for index, what in ((2, "first-try"), (3, "try"), (4, "step"), (5, "steps")):
+        shot(page, what, index)
     notebook = saved(page, lab, "try.ipynb")
     assert "Kurz gesagt" in json.dumps(notebook["cells"][5])
