@@ -18,15 +18,19 @@ class ReplyWriter:
     """Writes reasoning and answer text of one reply, and ends both messages exactly once.
 
     Reasoning ends when the first answer text comes; later reasoning is not streamed. One sink for
-    both gets everything, and one None. Empty fragments are not written.
+    both gets everything, and one None; where it has a method ``write_reasoning``, that one takes
+    the reasoning. Empty fragments are not written.
     """
 
-    __slots__ = ("_ended", "_output", "_reasoning", "_shared", "started")
+    __slots__ = ("_ended", "_output", "_reasoning", "_shared", "_write_reasoning", "started")
 
     def __init__(self, output: TextSink | None, reasoning: TextSink | None) -> None:
         self._output = output
         self._reasoning = reasoning
         self._shared = output is reasoning
+        self._write_reasoning = getattr(reasoning, "write", None)
+        if self._shared:
+            self._write_reasoning = getattr(reasoning, "write_reasoning", self._write_reasoning)
         self._ended = False
         self.started = False
         """True once a fragment was given to a sink (or would have been, had there been one)."""
@@ -35,8 +39,8 @@ class ReplyWriter:
         """Pass on a fragment of reasoning."""
         if fragment and not self._ended:
             self.started = True
-            if self._reasoning is not None:
-                await self._reasoning.write(fragment)
+            if self._reasoning is not None and self._write_reasoning is not None:
+                await self._write_reasoning(fragment)
 
     async def text(self, fragment: str) -> None:
         """Pass on a fragment of the answer."""

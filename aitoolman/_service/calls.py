@@ -26,17 +26,19 @@ MERGE_FROM = 64
 
 
 class _Sink:
-    """Takes one of the two texts of an answer."""
+    """Takes both texts of an answer, all of them: what is shown of it is the client's affair."""
 
-    __slots__ = ("_kind", "_take")
+    __slots__ = ("_take",)
 
-    def __init__(self, take: Callable[[str, str], None], kind: str) -> None:
+    def __init__(self, take: Callable[[str, str], None]) -> None:
         self._take = take
-        self._kind = kind
 
     async def write(self, message: str | None) -> None:
         if message:
-            self._take(self._kind, message)
+            self._take("t", message)
+
+    async def write_reasoning(self, message: str) -> None:
+        self._take("r", message)
 
 
 class Call:
@@ -78,6 +80,7 @@ class Call:
         self._at = {"r": 0, "t": 0}
         self._flush: asyncio.Handle | None = None
         self._flushed = 0.0
+        sink = _Sink(self._take) if wired.stream else None
         own = (wired.source or wired.context_id or "").replace(WITHIN, " ")
         self.request = LLMProviderRequest(
             session.label,
@@ -88,8 +91,8 @@ class Call:
             wired.tools,
             wired.options,
             wired.stream,
-            _Sink(self._take, "t") if wired.stream else None,
-            _Sink(self._take, "r") if wired.stream else None,
+            sink,
+            sink,
             call=wire.call_info(wired)._replace(
                 source=f"{session.label}{WITHIN}{own.replace(WITHIN, ' ')}"
             ),
@@ -154,13 +157,27 @@ class Call:
 
     def resume(self, have: tuple[int, int]) -> None:
         """Start again after what the client has."""
-        texts = {kind: "".join(t for k, t in self._pieces if k == kind) for kind in ("r", "t")}
-        kept = {"r": min(have[0], len(texts["r"])), "t": min(have[1], len(texts["t"]))}
-        self._pieces = [(k, texts[k][: kept[k]]) for k in ("r", "t") if kept[k]]
-        self._passed = len(self._pieces)
-        self._at = kept
-        self._pieces += [(k, texts[k][kept[k] :]) for k in ("r", "t") if texts[k][kept[k] :]]
+        known, missing = _split(self._pieces, have)
+        self._pieces = [*known, *missing]
+        self._passed = len(known)
+        self._at = {kind: sum(len(t) for k, t in known if k == kind) for kind in ("r", "t")}
         self.flush()
+
+
+def _split(
+    pieces: list[tuple[str, str]], have: tuple[int, int]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The pieces that a client has, by characters of each kind, and the others, in order."""
+    left = {"r": have[0], "t": have[1]}
+    known, missing = [], []
+    for kind, text in pieces:
+        cut = min(left[kind], len(text))
+        left[kind] -= cut
+        if cut:
+            known.append((kind, text[:cut]))
+        if cut < len(text):
+            missing.append((kind, text[cut:]))
+    return known, missing
 
 
 def _merged(pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -121,8 +121,7 @@ class RemoteCall:
         response = wire.unpack_response(wired, self.request)
         if response.finish_reason == FinishReason.cancelled.value:
             self.request.is_cancelled = True
-        if not self._texts["t"]:
-            self._rest("r", response.response_reasoning, self.have[0])
+        self._rest("r", response.response_reasoning, self.have[0])
         self._rest("t", response.response_text, self.have[1])
         self._end(response)
 
