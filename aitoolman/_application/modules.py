@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,20 @@ class ModuleSet:
         self.config.modules[name] = module
         self._compiled[name] = compiled
         self.added[name] = copied(table)
+
+    def with_module(self, name: str, table: Mapping[str, Any]) -> ModuleSet:
+        """A set of its own with one more module, for a look before it is added here.
+
+        Raises:
+            LLMConfigError: As for `add`.
+        """
+        twin = copy.copy(self)
+        twin.config = copy.copy(self.config)
+        twin.config.modules = dict(self.config.modules)
+        twin.templates = self.templates.copy()
+        twin._compiled, twin.added = dict(self._compiled), dict(self.added)
+        twin.add(name, table)
+        return twin
 
     def alias(self, model_name: str) -> str:
         """The model name to ask the client for."""

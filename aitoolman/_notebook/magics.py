@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
+from .._application.app import LLMApplication
 from .._datamodel import LLMApplicationError, LLMConfigError, LLMError, did_you_mean
 from .._loops import run_sync
 from .arguments import evaluate, options_of, parse_line, usage
@@ -18,7 +19,6 @@ from .session import make_client, read_files, with_model
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from .._application.app import LLMApplication
     from .._application.module import Module
     from .extension import Extension
 
@@ -186,14 +186,20 @@ class LLMMagics(Magics):
             raise usage("%%llm_module takes the prompt as the cell's body")
         app = self._session.app
         with _mistakes_as_usage():
-            module = app.add_module(options.name, module_table(cell, options))
+            table = module_table(cell, options)
             if options.rows is None:
-                return self._store(options.out, module)
-            from .trials import try_module
+                return self._store(options.out, app.add_module(options.name, table))
+            return self._store(options.out, await self._try(app, options, table))
 
-            rows = evaluate(self.shell, options.rows, "--try")
-            trial = await try_module(self._extension, module, rows, options.label, options.fresh)
-        return self._store(options.out, trial)
+    async def _try(self, app: LLMApplication, options: Any, table: dict[str, Any]) -> Any:
+        """Define a module and run it; where the rows do not fit it, nothing is defined."""
+        from .trials import fitting_rows, try_module
+
+        rows = evaluate(self.shell, options.rows, "--try")
+        draft = app._modules.with_module(options.name, table)
+        fitting = fitting_rows(rows, LLMApplication(app.client, draft)[options.name], options.label)
+        module = app.add_module(options.name, table)
+        return await try_module(self._extension, module, fitting, options.label, options.fresh)
 
     def _words(self, line: str) -> list[str]:
         words, pairs = parse_line(self.shell, line, ["--try"])

@@ -10,6 +10,7 @@ from .._batch.binding import is_missing
 from .._batch.result import BAD_ANSWER
 from .._batch.source import ListSource, open_source
 from .._ledger.client import LLMLedgerClient
+from .._ledger.memory import memory_log
 from .._loops import background
 from .arguments import usage
 from .page import chip, dim, json_text, table, text
@@ -18,6 +19,8 @@ from .status import failure_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
     from .._application.module import Module
     from .._batch.source import Source
     from .._datamodel import LLMModuleResult
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from .extension import Extension
     from .session import Session
 
-__all__ = ["Trial", "TrialRow", "try_module"]
+__all__ = ["Trial", "TrialRow", "fitting_rows", "try_module"]
 
 MAX_ROWS = 200
 """More rows than this are a batch, not a try."""
@@ -61,6 +64,11 @@ class TrialRow(NamedTuple):
     def flipped(self) -> bool:
         """True where the answer is another than before."""
         return self.earlier is not None and self.before != self.answer
+
+    def values(self) -> dict[str, Any]:
+        """The row as one dictionary; the inputs keep their names."""
+        said = {"answer": self.answer, "before": self.before, "label": self.label}
+        return {**said, "changed": self.flipped, **self.inputs}
 
 
 class Trial:
@@ -98,6 +106,16 @@ class Trial:
     def _again(self) -> bool:
         """False for the first try: there is nothing to compare with."""
         return any(row.earlier is not None for row in self.rows)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a pandas dataframe: inputs, ``answer``, ``before``, ``label``, ``changed``.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row.values() for row in self.rows])
 
     def summary(self) -> str:
         """One line."""
@@ -179,21 +197,21 @@ def _short(value: Any) -> str:
 
 
 async def try_module(
-    extension: Extension, module: Module, rows: Any, label: str | None, fresh: bool
+    extension: Extension,
+    module: Module,
+    tables: Sequence[Mapping[str, Any]],
+    label: str | None,
+    fresh: bool,
 ) -> Trial:
     """Run a module over rows: what changed since the last time.
 
     Args:
         extension: Remembers the answers of the last time.
         module: The module as just defined.
-        rows: A dataframe, a list of dictionaries, or a list of values for the one open variable.
+        tables: The rows, from `fitting_rows`.
         label: The column with the right answers.
         fresh: Ask for every row again.
-
-    Raises:
-        UsageError: The rows don't fit the module, or are too many.
     """
-    tables = _rows_of(rows, module, label)
     app = _trial_app(extension.session, module._app)
     progress = Progress(extension, module.name, len(tables))
     gate = asyncio.Semaphore(AT_ONCE)
@@ -204,6 +222,7 @@ async def try_module(
             result = await app[module.name](
                 **inputs, _output_channel="", _reasoning_channel="", _fresh=fresh or None
             )
+        _remember(module._app, result)
         progress.advance()
         return result
 
@@ -215,7 +234,17 @@ async def try_module(
     return trial
 
 
-def _rows_of(rows: Any, module: Module, label: str | None) -> list[dict[str, Any]]:
+def fitting_rows(rows: Any, module: Module, label: str | None) -> list[dict[str, Any]]:
+    """The rows as dictionaries that have all that a module needs.
+
+    Args:
+        rows: A dataframe, a list of dictionaries, or a list of values for the one open variable.
+        module: What is to be run over them.
+        label: The column with the right answers.
+
+    Raises:
+        UsageError: The rows don't fit the module, or are too many.
+    """
     if isinstance(rows, (str, bytes, dict)) or not hasattr(rows, "__len__"):
         raise usage("--try takes a dataframe or a list of rows")
     if len(rows) > MAX_ROWS:
@@ -242,7 +271,9 @@ def _tables(source: Source) -> list[dict[str, Any]]:
 
 def _trial_app(session: Session, app: LLMApplication) -> LLMApplication:
     """An application whose answers are reused, whatever the client is."""
-    trial = LLMApplication(_reusing(session, app.client), app._modules, app.processors)
+    client = _reusing(session, app.client)
+    context = f"{app.context_id}/try"
+    trial = LLMApplication(client, app._modules, app.processors, context_id=context)
     trial.vars = app.vars
     return trial
 
@@ -258,6 +289,15 @@ def _reusing(session: Session, client: LLMClient) -> LLMClient:
         known = LLMLedgerClient(client, session.scratch() / "trials.db", "read_write")
         session.trial_client = known
     return known
+
+
+def _remember(app: LLMApplication, result: LLMModuleResult) -> None:
+    """Put a call into the log of the application's client, where no ledger of its own has it."""
+    if app.client.ledger_path is None:
+        model = app._modules.alias(result.request.model_name)
+        for response in result.responses:
+            asked = result.request if response is result.responses[-1] else None
+            memory_log(app.client).add(model, app.context_id, response, asked)
 
 
 def _compared(

@@ -274,6 +274,33 @@ def test_a_trial_takes_frames_lists_and_plain_values_and_refuses_the_rest(kernel
     assert "--try takes" in kernel.run("%%llm_module one --try 'abc'\n{{ t }}", ok=False).evalue
 
 
+def test_a_trial_that_cannot_run_leaves_the_module_as_it_was(kernel, fake_llm):
+    """A mistake in the cell is no new definition: neither of a module nor of another's place."""
+    kernel.run("%%llm_module one --system Briefly.\n{{ t }}")
+    kernel.run("%%llm_module one --try [{'t': 1}] --label rigth\n{{ other }}", ok=False)
+    kernel.run("%%llm_module two --try [1, 2\n{{ t }}", ok=False)
+    kernel.run("%%llm_module two --try [{'x': 1}]\n{{ t }}", ok=False)
+    assert kernel.run(
+        "app['one'].variables, app['one'].render(t=1)[0].content, 'two' in app"
+    ).text == ("(['t'], 'Briefly.', False)")
+    assert fake_llm.requests == []
+
+
+def test_a_trial_stands_in_the_log_and_makes_a_frame(kernel, fake_llm):
+    """Whatever was sent can be seen, also what a trial sent or found again."""
+    fake_llm.script(lambda r: r.last_text.upper())
+    cell = "%%llm_module one --try [{'t': 'a', 'right': 'A'}] --label right -o trial\n{{ t }}"
+    kernel.run(cell)
+    kernel.run(cell)
+    table = kernel.run("%llm_log").text
+    assert table.count("/try") == 2
+    assert table.count("(ledger)") == 1
+    assert "[user]\na" in kernel.run("%llm_log 1").text
+    assert kernel.run("app.log(mine=True)").text == table
+    frame = kernel.run("trial.frame().to_dict('records')").text
+    assert frame == ("[{'answer': 'A', 'before': 'A', 'label': 'A', 'changed': False, 't': 'a'}]")
+
+
 def test_the_log_shows_calls_one_whole_and_two_side_by_side(kernel, fake_llm):
     """Without a ledger it is what memory holds of this session."""
     fake_llm.script(["first answer", "second answer"])
