@@ -144,7 +144,7 @@ class AttemptRun:
 
     async def _exchange(self) -> None:
         traffic, target = self._traffic, self._traffic.target
-        async with self._http.exchange(target.url, target.headers, traffic.body) as reply:
+        async with self._http.exchange(target.destination, traffic.body) as reply:
             self.headers = reply.headers
             traffic.answered(reply.status, reply.headers)
             if not 200 <= reply.status < 300:

@@ -13,14 +13,12 @@ from .traffic import log
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from multidict import CIMultiDict
-    from yarl import URL
-
     from .._config import ModelEntry, ResolvedEntry
     from .._secrets import Redactor
     from .clock import Clock
     from .errors import Failure
     from .formats.base import LLMFormatStrategy
+    from .http import Destination
     from .llamacpp import Lease
 
 __all__ = ["Endpoint", "Target", "make_target"]
@@ -33,8 +31,7 @@ FIRST_ANSWER = 256.0
 class Target(NamedTuple):
     """Where requests of an entry go, in which format, and what of that may be shown."""
 
-    url: URL
-    headers: CIMultiDict[str]
+    destination: Destination
     strategy: LLMFormatStrategy
     shown_url: str
     shown_headers: dict[str, str]
@@ -187,6 +184,7 @@ def make_target(resolved: ResolvedEntry, redactor: Redactor) -> Target:
     from yarl import URL
 
     from .formats.registry import make_format
+    from .http import Destination
 
     strategy = make_format(resolved.config["type"], resolved.config)
     headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
@@ -194,4 +192,4 @@ def make_target(resolved: ResolvedEntry, redactor: Redactor) -> Target:
     headers.update(resolved.headers)
     url, clean = resolved.url or "", redactor.text
     shown = {name: clean(value) for name, value in mask_headers(headers).items()}
-    return Target(URL(url), headers, strategy, clean(mask_url(url)), shown)
+    return Target(Destination(URL(url), headers), strategy, clean(mask_url(url)), shown)

@@ -1,8 +1,12 @@
 """The one HTTP seam: a JSON body goes up, a status, headers and blocks of bytes come down.
 
-aiohttp stands behind it and nowhere else. Nothing here knows about models, formats or retries, with
-one exception that belongs to the connection: a kept-alive connection that the server closed in the
-meantime is found out only by using it, so the request is sent once more, on a fresh one.
+aiohttp stands behind it and nowhere else: its connector (names, TCP, TLS, proxies, a pool) and its
+parser of answers. Its session is left aside. That works out anew for each request what is fixed for
+a `Destination`, and costs more than sending and reading together (see tests/benchmarks).
+
+Nothing here knows about models, formats or retries, with one exception that belongs to the
+connection: a kept-alive connection that the server closed in the meantime is found out only by
+using it, so the request is sent once more, on a fresh one.
 
 Redirects are not followed: a redirected POST would carry key and prompt to another place.
 """
@@ -10,14 +14,16 @@ Redirects are not followed: a redirected POST would carry key and prompt to anot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
-import io
 import re
 import ssl
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from aiohttp.helpers import strip_auth_from_url
+from aiohttp.http import StreamWriter
 from yarl import URL
 
 from .errors import TransportError
@@ -30,15 +36,19 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
+    from aiohttp.http import RawResponseMessage
     from aiohttp.tracing import Trace
 
-__all__ = ["MAX_BODY", "HttpClient", "HttpReply"]
+__all__ = ["MAX_BODY", "Destination", "HttpClient", "HttpReply"]
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of one answer, after decompression; a larger one is an error."""
 
 LARGE_BODY = 512 * 1024
 """Bytes of a request that are sent in one go."""
+
+READ_AHEAD = 256 * 1024
+"""Bytes of an answer that may wait to be read before the server is held back."""
 
 KEEP_ALIVE = 4.0
 """Seconds an idle connection is kept: llama.cpp's server closes its own after 5."""
@@ -48,7 +58,61 @@ CONNECT_SECONDS = 30.0
 
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+_LENGTHS = frozenset({"content-length", "transfer-encoding"})
+"""Headers that tell a body's length: it is told once, by us."""
+
 _reused: contextvars.ContextVar[bool] = contextvars.ContextVar("aitoolman_reused", default=False)
+
+
+class Destination:
+    """Where requests go, and the headers of them all. Belongs to one `HttpClient`.
+
+    What follows from both is worked out once, with the first request.
+    """
+
+    __slots__ = ("_head", "_request", "headers", "url")
+
+    def __init__(self, url: URL, headers: Mapping[str, str]) -> None:
+        self.url = url
+        self.headers = headers
+        self._request: ClientRequest | None = None
+        self._head: bytes | None = None
+
+    def request(self, client: HttpClient) -> ClientRequest:
+        """The request as aiohttp's connector wants to see it, without a body.
+
+        Raises:
+            ValueError: Both the address and the headers say who asks.
+        """
+        if self._request is None:
+            url, user = strip_auth_from_url(self.url)
+            if user is not None and "Authorization" in self.headers:
+                raise ValueError("its address names a user, and there is an Authorization header")
+            self._request = aiohttp.ClientRequest(
+                "POST",
+                url,
+                headers=self.headers,
+                skip_auto_headers=("Accept", "Content-Type"),
+                auth=user,
+                loop=asyncio.get_running_loop(),
+                proxy=environment_proxy(url),
+                ssl=client.tls if url.scheme == "https" else True,
+            )
+        return self._request
+
+    def head(self, length: int) -> bytes:
+        """What is sent before a body of `length` bytes, on a connection that was just made.
+
+        Raises:
+            ValueError: A header cannot be sent.
+        """
+        if self._head is None:
+            assert self._request is not None
+            # Only now: what a proxy wants to know was added on the way to it.
+            self._head = _head(self._request)
+        return b"%b%d\r\n\r\n" % (self._head, length)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -70,13 +134,16 @@ class _Connector(aiohttp.TCPConnector):
 class HttpReply:
     """An answer whose head has come. Read it inside the ``async with`` of its exchange."""
 
-    __slots__ = ("_response", "_size", "headers", "status")
+    __slots__ = ("_content", "_size", "_url", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    def __init__(
+        self, url: URL, message: RawResponseMessage, content: aiohttp.StreamReader
+    ) -> None:
+        self._url = url
+        self._content = content
         self._size = 0
-        self.status: int = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self.status: int = message.code
+        self.headers: Mapping[str, str] = message.headers
 
     @property
     def content_type(self) -> str:
@@ -86,7 +153,7 @@ class HttpReply:
     @property
     def at_end(self) -> bool:
         """True once everything was read, so that the connection can be used again."""
-        return self._response.content.at_eof()
+        return self._content.at_eof()
 
     async def block(self) -> bytes:
         """What the next read brought; empty at the end.
@@ -94,8 +161,8 @@ class HttpReply:
         Raises:
             TransportError: The connection broke, or the answer is larger than `MAX_BODY`.
         """
-        with translated(self._response.url):
-            data = await self._response.content.readany()
+        with translated(self._url):
+            data = await self._content.readany()
         self._size += len(data)
         if self._size > MAX_BODY:
             raise TransportError(
@@ -111,7 +178,7 @@ class HttpReply:
     async def read(self) -> bytes:
         """The whole body."""
         data = await self.block()
-        if not data or self._response.content.at_eof():
+        if not data or self._content.at_eof():
             return data
         parts = [data]
         while data := await self.block():
@@ -122,41 +189,59 @@ class HttpReply:
 class _Exchange:
     """One request and its answer; leaving it gives the connection back, or closes it if unread."""
 
-    __slots__ = ("_body", "_client", "_headers", "_response", "_url")
+    __slots__ = ("_body", "_client", "_connection", "_destination", "_reply", "_upload")
 
-    def __init__(
-        self, client: HttpClient, url: URL, headers: Mapping[str, str], body: bytes | None
-    ) -> None:
+    def __init__(self, client: HttpClient, destination: Destination, body: bytes) -> None:
         self._client = client
-        self._url = url
-        self._headers = headers
+        self._destination = destination
         self._body = body
-        self._response: aiohttp.ClientResponse | None = None
+        self._connection: Connection | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._reply: HttpReply | None = None
 
     async def __aenter__(self) -> HttpReply:
-        with translated(self._url):
+        with translated(self._destination.url):
             try:
-                self._response = await self._send()
+                self._reply = await self._ask()
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
                 if not _reused.get() or isinstance(exc, aiohttp.ClientConnectorError):
                     raise
                 # The server had closed the idle connection; the other idle ones are as old.
                 self._client.drop_idle()
-                self._response = await self._send()
-        return HttpReply(self._response)
+                self._reply = await self._ask()
+        return self._reply
 
-    async def _send(self) -> aiohttp.ClientResponse:
-        client = self._client
-        method = "GET" if self._body is None else "POST"
-        return await client.session._request(  # the public verbs add a layer per call
-            method,
-            self._url,
-            data=_payload(self._body),
-            headers=self._headers,
-            allow_redirects=False,
-            proxy=client.proxy_for(self._url),
-            ssl=client.tls if self._url.scheme == "https" else True,
-        )
+    async def _ask(self) -> HttpReply:
+        self._connection = await self._client.connect(self._destination)
+        try:
+            protocol = self._connection.protocol
+            assert protocol is not None
+            protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
+            self._send(protocol)
+            message, content = await _final_answer(protocol)
+        except BaseException:
+            self._leave(whole=False)
+            raise
+        return HttpReply(self._destination.url, message, content)
+
+    def _send(self, protocol: ResponseHandler) -> None:
+        head = self._destination.head(len(self._body))
+        if len(self._body) > LARGE_BODY:
+            self._upload = asyncio.ensure_future(_send_bit_by_bit(protocol, head, self._body))
+        elif protocol.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        else:
+            protocol.transport.write(head + self._body)
+
+    def _leave(self, *, whole: bool) -> None:
+        if self._upload is not None and not self._upload.done():
+            self._upload.cancel()
+            whole = False
+        if self._connection is not None:
+            if whole:
+                self._connection.release()
+            else:
+                self._connection.close()
 
     async def __aexit__(
         self,
@@ -164,42 +249,56 @@ class _Exchange:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._response is not None:
-            if self._response.content.at_eof():
-                self._response.release()
-            else:
-                self._response.close()
+        self._leave(whole=self._reply is not None and self._reply.at_end)
+
+
+async def _final_answer(
+    protocol: ResponseHandler,
+) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+    """The first answer that does not only announce another one (1xx)."""
+    while True:
+        message, content = await protocol.read()
+        if not 100 <= message.code < 200 or message.code == 101:
+            return message, content
+
+
+async def _send_bit_by_bit(protocol: ResponseHandler, head: bytes, body: bytes) -> None:
+    """Send a large body while the loop runs on and an early refusal can be read."""
+    writer = StreamWriter(protocol, asyncio.get_running_loop())
+    view = memoryview(body)
+    # A connection that breaks meanwhile is reported where the answer is waited for.
+    with contextlib.suppress(OSError, aiohttp.ClientError):
+        await writer.write(head)
+        for start in range(0, len(body), LARGE_BODY):
+            await writer.write(view[start : start + LARGE_BODY])
 
 
 class HttpClient:
     """Connections to vendors. Made without a loop; lives on the loop it is first used on."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: _Connector | None = None
+        self._patience: Any = None
         self._tls: ssl.SSLContext | None = None
-        self._proxies: dict[tuple[str, str], URL | None] = {}
 
-    def exchange(
-        self, url: URL, headers: Mapping[str, str], body: bytes | None = None
-    ) -> _Exchange:
-        """POST `body` (or GET, without one): ``async with http.exchange(...) as reply``.
+    def exchange(self, destination: Destination, body: bytes) -> _Exchange:
+        """POST `body`: ``async with http.exchange(destination, body) as reply``.
 
         Raises:
             TransportError: The server cannot be reached, or the connection broke.
         """
-        return _Exchange(self, url, headers, body)
+        return _Exchange(self, destination, body)
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, keepalive_timeout=KEEP_ALIVE),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
-                skip_auto_headers=("Accept", "Content-Type"),
-                read_bufsize=2**18,
-            )
-        return self._session
+    async def connect(self, destination: Destination) -> Connection:
+        """A connection, an idle one where there is one."""
+        if self._connector is None:
+            self._connector = _Connector(limit=0, keepalive_timeout=KEEP_ALIVE)
+            self._patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS)
+        request = destination.request(self)
+        try:
+            return await self._connector.connect(request, [], self._patience)
+        except TimeoutError as exc:
+            raise aiohttp.ConnectionTimeoutError(f"no connection to {request.url.host}") from exc
 
     @property
     def tls(self) -> ssl.SSLContext:
@@ -214,34 +313,36 @@ class HttpClient:
                 self._tls.load_verify_locations(certifi.where())
         return self._tls
 
-    def proxy_for(self, url: URL) -> URL | None:
-        """The proxy that the environment names for this host; looked up once per host."""
-        key = (url.scheme, url.raw_host or "")
-        if key not in self._proxies:
-            self._proxies[key] = _environment_proxy(*key)
-        return self._proxies[key]
-
     def drop_idle(self) -> None:
         """Close the connections that nobody uses now."""
-        if self._session is not None:
-            _close_idle(self._session.connector)
+        if self._connector is not None:
+            _close_idle(self._connector)
 
     async def close(self) -> None:
         """Close all connections, idle and busy ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connector, self._connector = self._connector, None
+        if connector is not None:
+            await connector.close()
             # A closed TLS transport says goodbye in the next turns of the loop.
             await asyncio.sleep(0)
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """The body as aiohttp wants it: a large one piece by piece, so that the loop runs on."""
-    return io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
+def _head(request: ClientRequest) -> bytes:
+    """The request line and all headers, as far as the length of the body."""
+    url = request.url
+    target = str(url) if request.proxy and not request.is_ssl() else url.raw_path_qs
+    lines = [f"POST {target} HTTP/1.1"]
+    for name, value in request.headers.items():
+        if name.lower() not in _LENGTHS:
+            lines.append(f"{name}: {value}")
+    if any(_CONTROL.search(line) for line in lines):
+        raise ValueError("a header holds a control character, such as a line end")
+    return "\r\n".join([*lines, "Content-Length: "]).encode()
 
 
-def _environment_proxy(scheme: str, host: str) -> URL | None:
-    proxy = urllib.request.getproxies().get(scheme)
+def environment_proxy(url: URL) -> URL | None:
+    """The proxy that the environment names for the host of `url`."""
+    proxy, host = urllib.request.getproxies().get(url.scheme), url.raw_host or ""
     # This machine itself is never behind a proxy: the embedded model, a local server.
     if not proxy or _LOOPBACK.fullmatch(host) or urllib.request.proxy_bypass(host):
         return None

@@ -11,6 +11,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from .._secrets import shorten
 from .errors import TransportError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["translated"]
 
-_FOREIGN = (aiohttp.ClientError, OSError, ValueError)
+_FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 
 
 class translated:  # noqa: N801 - reads as a verb: `with translated(url)`
@@ -68,7 +69,7 @@ def _translate(exc: BaseException, place: str) -> TransportError:
         return TransportError(f"the proxy refused the way to {place}: HTTP {exc.status}")
     if isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return TransportError(f"{place} cannot be reached ({_system_text(exc)})", unbilled=True)
-    if isinstance(exc, aiohttp.ClientResponseError):
+    if isinstance(exc, aiohttp.ClientResponseError | HttpProcessingError):
         return TransportError(f"{place} sent an answer that is no valid HTTP ({_words(exc)})")
     if isinstance(exc, aiohttp.InvalidURL):
         return TransportError(f"the address of {place} cannot be used", retry=False)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gzip
+import re
 import socket
 import ssl
 import subprocess
 
 import pytest
+from multidict import CIMultiDict
 from yarl import URL
 
 from aitoolman._provider import http
 from aitoolman._provider.errors import TransportError
-from aitoolman._provider.http import HttpClient
+from aitoolman._provider.http import Destination, HttpClient
 
 from ..fake_llm import Reply
 
@@ -26,8 +29,8 @@ async def client():
     await client.close()
 
 
-async def fetch(client, url, body=b"{}"):
-    async with client.exchange(URL(url), {}, body) as reply:
+async def fetch(client, url, body=b"{}", headers=None):
+    async with client.exchange(Destination(URL(url), headers or {}), body) as reply:
         return reply.status, await reply.read()
 
 
@@ -53,6 +56,27 @@ async def raw_server(*answers: bytes, close=True):
         port = server.sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}/v1", seen
         for writer in seen:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def listening_server(*, reads_body=True):
+    """A server that answers 200 with what it was sent, or 413 before it reads a body."""
+    writers = []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        status = b"413 Too Large"
+        if reads_body:
+            status, head = b"200 OK", head + await reader.readexactly(length)
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(head), head))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        for writer in writers:
             writer.close()
 
 
@@ -229,8 +253,8 @@ async def test_leaving_before_the_end_closes_the_connection(client, fake_llm):
     """An answer that was not read whole is no connection for the next."""
     fake_llm.script(Reply("word " * 100, chunk_delay=0.01))
     body = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
-    url = URL(fake_llm.openai_url)
-    async with client.exchange(url, {"Content-Type": "application/json"}, body) as reply:
+    there = Destination(URL(fake_llm.openai_url), {"Content-Type": "application/json"})
+    async with client.exchange(there, body) as reply:
         assert await reply.block()
     await fake_llm.reaches(lambda server: server.open_connections == 0)
 
@@ -243,7 +267,7 @@ async def test_the_proxy_of_the_environment_is_used(monkeypatch, client):
         monkeypatch.setenv("no_proxy", "direct.example")
         assert await fetch(client, "http://vendor.invalid/v1") == (200, b"proxy")
         for url in ("http://direct.example/", "http://127.0.0.1:9/", "http://localhost/"):
-            assert client.proxy_for(URL(url)) is None
+            assert http.environment_proxy(URL(url)) is None
 
 
 async def test_cookies_of_a_server_are_not_sent_back(client):
@@ -264,3 +288,103 @@ async def test_cookies_of_a_server_are_not_sent_back(client):
         await fetch(client, url)
         await fetch(client, url)
     assert b"cookie" not in heads[1].lower()
+
+
+async def test_a_large_body_arrives_whole(client):
+    """It is sent bit by bit, the last one smaller than the others."""
+    body = bytes(range(256)) * 9000
+    async with listening_server() as port:
+        status, heard = await fetch(client, f"http://127.0.0.1:{port}/", body)
+    assert status == 200
+    assert heard.endswith(b"\r\n\r\n" + body)
+
+
+async def test_a_large_body_that_is_refused_early_is_not_sent_to_its_end(client):
+    """The refusal is heard although the server reads no further; the connection is given up."""
+    async with listening_server(reads_body=False) as port:
+        for _ in range(2):
+            status, _ = await fetch(client, f"http://127.0.0.1:{port}/", bytes(50_000_000))
+            assert status == 413
+
+
+async def test_an_announcement_is_no_answer(client):
+    """What comes after a 100 or 103 counts."""
+    hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    async with raw_server(hints + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as (url, _):
+        assert await fetch(client, url) == (200, b"ok")
+
+
+async def test_a_user_in_the_address_is_sent_as_a_header(client):
+    """As basic authorization, and neither in the path nor in the Host header."""
+    async with listening_server() as port:
+        _, heard = await fetch(client, f"http://me:pass%20word@127.0.0.1:{port}/v1?a=b")
+    lines = heard.decode().split("\r\n")
+    assert lines[:2] == ["POST /v1?a=b HTTP/1.1", f"Host: 127.0.0.1:{port}"]
+    assert f"Authorization: Basic {base64.b64encode(b'me:pass word').decode()}" in lines
+
+
+async def test_two_ways_to_say_who_asks_are_one_too_many(client):
+    """Nobody could tell which of them counts."""
+    url, headers = "http://me:password@127.0.0.1:9/", {"authorization": "Bearer my-key"}
+    with pytest.raises(TransportError, match=r"names a user, and .* Authorization") as info:
+        await fetch(client, url, headers=CIMultiDict(headers))
+    assert not info.value.retry
+    assert not re.search("password|my-key", str(info.value))
+
+
+async def test_a_header_with_a_line_end_is_not_sent(client):
+    """It would be two headers, the second one somebody else's."""
+    async with listening_server() as port:
+        url = f"http://127.0.0.1:{port}/"
+        with pytest.raises(TransportError, match="a header holds a control character") as info:
+            await fetch(client, url, headers={"X-Title": "secret\r\nX-Evil: 1"})
+        assert (await fetch(client, url))[0] == 200
+    assert not info.value.retry
+    assert "secret" not in str(info.value)
+
+
+async def test_the_length_of_a_body_is_told_once(client):
+    """Configured headers cannot make a request that server and proxy read in two ways."""
+    headers = {"Content-Length": "0", "transfer-encoding": "chunked", "X-Title": "é"}
+    async with listening_server() as port:
+        _, heard = await fetch(client, f"http://127.0.0.1:{port}/", b"12345", headers)
+    head, body = heard.lower().split(b"\r\n\r\n")
+    assert head.count(b"content-length") == 1
+    assert b"content-length: 5" in head
+    assert b"transfer-encoding" not in head
+    assert "x-title: é".encode() in head
+    assert body == b"12345"
+
+
+async def test_a_proxy_hears_who_asks_and_for_what(monkeypatch, client):
+    """Its user as a header of its own, the whole address without the vendor's user."""
+    async with listening_server() as port:
+        monkeypatch.setenv("http_proxy", f"http://us:them@127.0.0.1:{port}")
+        _, heard = await fetch(client, "http://me:it@vendor.invalid/v1")
+    lines = heard.decode().split("\r\n")
+    assert lines[:2] == ["POST http://vendor.invalid/v1 HTTP/1.1", "Host: vendor.invalid"]
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'us:them').decode()}" in lines
+    assert f"Authorization: Basic {base64.b64encode(b'me:it').decode()}" in lines
+
+
+async def test_an_encrypted_answer_is_read(client, own_certificate, monkeypatch):
+    """TLS all the way, on a connection that is used twice."""
+    served = []
+
+    async def serve(reader, writer):
+        served.append(writer)
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n{}")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    monkeypatch.setattr(HttpClient, "tls", trusting)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=own_certificate)
+    async with server:
+        there = Destination(URL(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"), {})
+        for _ in range(2):
+            async with client.exchange(there, b"{}") as reply:
+                assert await reply.read() == b"ok"
+    assert len(served) == 1
