@@ -14,9 +14,11 @@ from typing import Any
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec
 
+from ..fake_llm import FakeLLM
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-__all__ = ["Cell", "Kernel"]
+__all__ = ["Cell", "Kernel", "interrupted", "stray"]
 
 
 @dataclass
@@ -184,3 +186,28 @@ class Kernel:
             },
         )
         self.client.shell_channel.send(message)
+
+
+HEALTH = """
+async def _there(): return len(asyncio.all_tasks()) - 1
+for _ in range(20):  # what has ended may still be closing its connection
+    there = asyncio.run_coroutine_threadsafe(_there(), background.loop).result(5)
+    if not there: break
+    await asyncio.sleep(0.05)
+print(len(asyncio.all_tasks()), there)
+"""
+
+
+def stray(kernel: Kernel) -> str:
+    """How many tasks live on the kernel's loop and on the background loop."""
+    return kernel.run(HEALTH).stream
+
+
+def interrupted(kernel: Kernel, cell: Cell, fake_llm: FakeLLM, seconds: float = 0.5) -> Cell:
+    """Interrupt a running cell; its request is closed at the server within half a second."""
+    began = time.monotonic()
+    kernel.interrupt()
+    fake_llm.wait_for(lambda s: s.open_requests == 0, timeout=3)
+    assert time.monotonic() - began < seconds
+    kernel.finish(cell, ok=False)
+    return cell

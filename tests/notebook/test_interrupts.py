@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 
 import pytest
 
 from ..vendors.reply import Reply
+from .kernels import interrupted, stray
 
 LONG = Reply("word " * 2000, chunk_delay=0.005)
 
@@ -16,31 +16,6 @@ LONG = Reply("word " * 2000, chunk_delay=0.005)
 def slow(seen):
     """An answer that takes long, streamed or not."""
     return LONG if seen.stream else Reply("whole", delay=10)
-
-
-HEALTH = """
-await asyncio.sleep(0)
-def _tasks():
-    async def count(): return len(asyncio.all_tasks()) - 1
-    there = asyncio.run_coroutine_threadsafe(count(), background.loop).result(5)
-    return len(asyncio.all_tasks()), there
-print(_tasks())
-"""
-
-
-def stray(kernel) -> str:
-    """How many tasks live on the kernel's loop and on the background loop."""
-    return kernel.run(HEALTH).stream
-
-
-def interrupted(kernel, cell, fake_llm, seconds=0.5):
-    """Interrupt a running cell; its request is closed at the server within half a second."""
-    began = time.monotonic()
-    kernel.interrupt()
-    fake_llm.wait_for(lambda s: s.open_requests == 0, timeout=3)
-    assert time.monotonic() - began < seconds
-    kernel.finish(cell, ok=False)
-    return cell
 
 
 AWAITING = {
@@ -141,23 +116,6 @@ def test_queued_cells_run_in_order_and_stop_at_an_interrupt(kernel, fake_llm):
     assert cells[1].status == "aborted"
 
 
-@pytest.mark.parametrize("package", ["nest_asyncio", "nest_asyncio2"])
-def test_a_loop_that_the_user_patched_is_fine(new_kernel, fake_llm, package):
-    """Either package applied in a cell: streaming, queued cells, Stop and interrupt work."""
-    kernel = new_kernel()
-    kernel.run(f"import {package}; {package}.apply()")
-    fake_llm.script(Reply("fine", chunk_delay=0.01))
-    cells = [kernel.start("%%aitoolman summary\nx"), kernel.start("%aitoolman summary text=y")]
-    for cell in cells:
-        assert "fine" in kernel.finish(cell, ok=True).text
-    fake_llm.script(slow)
-    cell = kernel.start("%%aitoolman summary\nx")
-    kernel.until(lambda: fake_llm.open_requests)
-    interrupted(kernel, cell, fake_llm, seconds=1.0)
-    fake_llm.script("fine again")
-    assert "fine again" in kernel.run("%%time\n%%aitoolman summary\nx").text
-
-
 def test_nested_loops_are_enabled_only_on_request(new_kernel):
     """`enable_nested_loops` lets a running loop run another; before that it is an error."""
     kernel = new_kernel()
@@ -203,54 +161,6 @@ def test_a_cancelled_error_of_the_users_own_is_shown_as_it_is(kernel):
     cell = kernel.run("t = asyncio.ensure_future(asyncio.sleep(9)); t.cancel(); await t", ok=False)
     assert cell.ename == "CancelledError"
     assert len(cell.traceback) > 1
-
-
-def interrupt_at_random(new_kernel, fake_llm, count):
-    """Interrupt a streaming cell at random moments; afterwards nothing is left."""
-    kernel = new_kernel()
-    kernel.run("%%llm_module m\n{{ t }}")
-    before = stray(kernel)
-    moments = random.Random(7)
-    fake_llm.script(Reply("word " * 1000, chunk_delay=0.002, delay=0.05))
-    for _ in range(count):
-        cell = kernel.start("%%aitoolman m\nx")
-        # What ipykernel does with a signal outside of cells is its own affair.
-        kernel.until(lambda cell=cell: cell.shown)
-        end = time.monotonic() + moments.uniform(0, 0.4)
-        while time.monotonic() < end:
-            kernel._take()
-        kernel.interrupt()
-        kernel.finish(cell, ok=False)
-        fake_llm.wait_for(lambda s: s.open_requests == 0, timeout=3)
-        assert cell.ename == "Interrupted"
-    assert stray(kernel) == before
-    fake_llm.script("fine")
-    assert "fine" in kernel.run("%%aitoolman m\nx").text
-
-
-def test_interrupts_at_random_moments_leave_nothing(new_kernel, fake_llm):
-    """Ten of them: no open request, no stray task, a working kernel."""
-    interrupt_at_random(new_kernel, fake_llm, 10)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(180)
-def test_a_hundred_interrupts_at_random_moments_leave_nothing(new_kernel, fake_llm):
-    """The long form."""
-    interrupt_at_random(new_kernel, fake_llm, 100)
-
-
-def test_limits_hold_across_all_kinds_of_cells(new_kernel, fake_llm):
-    """parallel = 1: a task of an awaiting cell and a %%time cell never are in flight together."""
-    kernel = new_kernel(parallel=1)
-    fake_llm.script(Reply("slow", delay=0.15))
-    kernel.run("tasks = [asyncio.create_task(app['summary'](text=str(i))) for i in range(3)]")
-    kernel.run("%%time\n%%aitoolman summary\nfrom a blocking cell")
-    kernel.run("app.sync['summary'](text='sync')")
-    kernel.run("%%aitoolman summary\nawaiting")
-    kernel.run("rs = await asyncio.gather(*tasks)")
-    assert len(fake_llm.requests) == 6
-    assert fake_llm.max_concurrent == 1
 
 
 def test_terminal_ipython_streams_and_is_interrupted(tmp_path, fake_llm):
