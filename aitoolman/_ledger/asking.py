@@ -87,7 +87,8 @@ class Asker:
 
     async def _claimed(self, flight: Flight, asked: Asked, key: bytes) -> queries.Owner | None:
         """The right to ask for `key`; None where `flight` has landed, or the file fails."""
-        owner = self._owner._replace(token=f"{self._owner.token}/{next(self._numbers)}")
+        name, pid, host = self._owner
+        owner = queries.Owner(f"{name}/{next(self._numbers)}", pid, host)
         pause, longest = POLL_SECONDS
         self._hold(key, owner)
         try:

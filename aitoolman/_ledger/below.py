@@ -53,12 +53,13 @@ class Below:
         return await self.client.describe(model_name)
 
     async def ask(self, flight: Flight, request: LLMProviderRequest) -> LLMProviderResponse:
-        """The client's answer, its fragments given to `flight` as they come.
+        """The client's answer; the fragments of a stream are given to `flight` as they come.
 
         Raises:
             Exception: Whatever the client raises.
         """
         await self.open()
+        text, thoughts = (flight.sink("t"), flight.sink("r")) if request.stream else (None, None)
         with use_call(request.call):
             flight.inner = await self.client.request(
                 model_name=request.model_name,
@@ -67,8 +68,8 @@ class Below:
                 options=request.options,
                 stream=request.stream,
                 context_id=request.context_id,
-                output_channel=flight.sink("t"),
-                reasoning_channel=flight.sink("r"),
+                output_channel=text,
+                reasoning_channel=thoughts,
             )
         try:
             return _checked(await flight.inner.response)

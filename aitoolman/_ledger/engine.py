@@ -57,6 +57,8 @@ class LedgerEngine:
         self._below = Below(client)
         self._store = store
         self._mode = options.mode
+        self._claims = options.mode == "read_write" and store.keeper.full
+        """True where a question is claimed before it is asked."""
         self._models = Models(self._below, store, options.mode == "replay")
         self._player = Player(options.pace)
         self._replayer = Replayer(store, self._player)
@@ -125,25 +127,24 @@ class LedgerEngine:
     # One caller
 
     async def _serve(self, passenger: Passenger) -> None:
-        request = passenger.request
-        response = bare_response(request, FinishReason.cancelled, "the request was cancelled")
+        response: LLMProviderResponse | None = None
         error: Exception | None = None
         try:
             response = await self._answer(passenger)
         except asyncio.CancelledError:
-            self._record_leaving(passenger, response)
+            response = self._left(passenger)
         except Exception as exc:  # noqa: BLE001 - handed to whoever awaits the response
             error = exc
         finally:
-            self._calls.pop(request.request_id, None)
+            self._calls.pop(passenger.request.request_id, None)
             await self._hand_over(passenger, response, error)
 
     async def _hand_over(
-        self, passenger: Passenger, response: LLMProviderResponse, error: Exception | None
+        self, passenger: Passenger, response: LLMProviderResponse | None, error: Exception | None
     ) -> None:
         """End the caller's messages and set its answer."""
         try:
-            if error is None:
+            if response is not None:
                 await passenger.deliver(response)
             await passenger.end()
         finally:
@@ -208,21 +209,23 @@ class LedgerEngine:
             flight.task = self._spawn(self._fly(flight, asked))
         return flight
 
-    def _record_leaving(self, passenger: Passenger, response: LLMProviderResponse) -> None:
-        """Note a caller who left early: what it has seen so far, in its answer and in the file."""
+    def _left(self, passenger: Passenger) -> LLMProviderResponse:
+        """The answer of a caller who left early: what it has seen so far, noted in the file."""
+        text = "the request was cancelled"
+        response = bare_response(passenger.request, FinishReason.cancelled, text)
         flight = passenger.flight
         if flight is not None:
             response.response_text = flight.text("t")
             response.response_reasoning = flight.text("r")
             if flight.request is passenger.request and flight.inner is not None:
-                return  # the request itself is recorded, with its numbers
+                return response  # the request itself is recorded, with its numbers
         self._store.post(passenger.request, response, passenger.key)
+        return response
 
     # One flight
 
     async def _fly(self, flight: Flight, asked: Asked) -> None:
-        claim = self._mode == "read_write" and asked.shared and self._store.keeper.full
-        await self._asker.fly(flight, asked, claim)
+        await self._asker.fly(flight, asked, self._claims and asked.shared)
 
     def _drop(self, flight: Flight) -> None:
         """Let nobody board any more."""

@@ -9,7 +9,6 @@ pace. When the last one leaves, the flight is told.
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 from typing import TYPE_CHECKING
 
@@ -67,14 +66,14 @@ class Passenger:
         except Exception as exc:  # noqa: BLE001 - a caller's sink may raise anything
             self.failure = self.failure or exc
 
-    def settle(self, response: LLMProviderResponse, error: Exception | None) -> None:
+    def settle(self, response: LLMProviderResponse | None, error: Exception | None) -> None:
         """Set the caller's answer, or what the client below raised."""
         future = self.request.response
         if future.done():
             return
         if error is not None:
             future.set_exception(error)
-        else:
+        elif response is not None:
             future.set_result(self._judged(response))
 
     def _judged(self, response: LLMProviderResponse) -> LLMProviderResponse:
@@ -87,7 +86,8 @@ class Passenger:
 
     def addressed(self, outcome: LLMProviderResponse) -> LLMProviderResponse:
         """A copy of a flight's answer with this caller's own ids."""
-        request, response = self.request, copy.copy(outcome)
+        request, response = self.request, object.__new__(type(outcome))
+        vars(response).update(vars(outcome))  # copy.copy takes many times as long
         response.client_id, response.context_id = request.client_id, request.context_id
         response.request_id, response.stream = request.request_id, request.stream
         response.attempts, response.notes = list(outcome.attempts), list(outcome.notes)

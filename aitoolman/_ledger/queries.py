@@ -46,6 +46,10 @@ _FIND = (
     f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? AND reusable = 1"  # noqa: S608
     " ORDER BY id DESC LIMIT 1"
 )
+_CLAIM = (
+    "INSERT OR IGNORE INTO claims SELECT ?, ?, ?, ?, ?"
+    " WHERE NOT EXISTS (SELECT 1 FROM answers WHERE fingerprint = ? AND reusable = 1)"
+)
 _MANY = 500
 """The most parameters given to one query."""
 
@@ -143,13 +147,13 @@ def find_or_claim(
     db: sqlite3.Connection, key: bytes, owner: Owner, now: float | None = None
 ) -> StoredAnswer | Literal["claimed", "busy"]:
     """The answer under `key`; else the right to ask for it, unless a living process has that."""
+    now = time.time() if now is None else now
+    values = (key, *owner, now + LEASE_SECONDS)
+    if db.execute(_CLAIM, (*values, key)).rowcount:
+        return "claimed"
     answer = find_answer(db, key)
     if answer is not None:
         return answer
-    now = time.time() if now is None else now
-    values = (key, *owner, now + LEASE_SECONDS)
-    if db.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?)", values).rowcount:
-        return "claimed"
     row = db.execute(
         "SELECT owner, pid, host, lease FROM claims WHERE fingerprint = ?", (key,)
     ).fetchone()

@@ -64,8 +64,10 @@ class Gated(LLMScriptedClient):
                 request.response.set_exception(step)
                 return
             text += step
-            await sink.write(step)
-        await sink.write(None)
+            if sink is not None:
+                await sink.write(step)
+        if sink is not None:
+            await sink.write(None)
         if not request.response.done():
             request.response.set_result(
                 LLMProviderResponse("gated", None, request.request_id, "m", True,
