@@ -219,6 +219,7 @@ class FlightSink:
     """Takes one of the two texts of a flight; ends are up to each passenger's own writer."""
 
     __slots__ = ("_flight", "_kind")
+    takes_late = True
 
     def __init__(self, flight: Flight, kind: str) -> None:
         self._flight = flight

@@ -17,17 +17,22 @@ __all__ = ["ReplyWriter"]
 class ReplyWriter:
     """Writes reasoning and answer text of one reply, and ends both messages exactly once.
 
-    Reasoning ends when the first answer text comes; later reasoning is not streamed. One sink for
-    both gets everything, and one None; where it has a method ``write_reasoning``, that one takes
-    the reasoning. Empty fragments are not written.
+    Reasoning ends when the first answer text comes; later reasoning is not streamed, unless the
+    sink says that it ``takes_late`` reasoning. One sink for both gets everything, and one None;
+    where it has a method ``write_reasoning``, that one takes the reasoning. Empty fragments are not
+    written.
     """
 
-    __slots__ = ("_ended", "_output", "_reasoning", "_shared", "_write_reasoning", "started")
+    __slots__ = (
+        *("_ended", "_output", "_reasoning", "_shared", "_takes_late", "_write_reasoning"),
+        "started",
+    )
 
     def __init__(self, output: TextSink | None, reasoning: TextSink | None) -> None:
         self._output = output
         self._reasoning = reasoning
         self._shared = output is reasoning
+        self._takes_late = self._shared or getattr(reasoning, "takes_late", False)
         self._write_reasoning = getattr(reasoning, "write", None)
         if self._shared:
             self._write_reasoning = getattr(reasoning, "write_reasoning", self._write_reasoning)
@@ -47,7 +52,7 @@ class ReplyWriter:
         if not fragment:
             return
         self.started = True
-        if self._reasoning is not None and not self._shared:
+        if self._reasoning is not None and not self._takes_late:
             await self.end_reasoning()
         if self._output is not None and not self._ended:
             await self._output.write(fragment)

@@ -213,11 +213,12 @@ class _Piece(NamedTuple):
 class _RelaySink:
     """Stands in for a caller's sink on the home loop."""
 
-    __slots__ = ("_put", "_sink")
+    __slots__ = ("_put", "_sink", "takes_late")
 
     def __init__(self, put: Callable[[_Piece], None], sink: TextSink) -> None:
         self._put = put
         self._sink = sink
+        self.takes_late = getattr(sink, "takes_late", False)
 
     async def write(self, message: str | None) -> None:
         self._put(_Piece(self._sink, message))
