@@ -1,4 +1,4 @@
-"""The race: ``python -m tests.benchmarks [client ...]`` prints one table, all in one run.
+"""The race: ``python -m tests.benchmarks [client or figure ...]`` prints one table, all in one run.
 
 Needs the extra ``dev``. Each figure is measured in a process of its own, against one server with
 prepared answers on loopback. Trust the ratios, not the absolutes.
@@ -154,7 +154,11 @@ def in_own_process(name: str, figure: str, port: int) -> float | None:
     return json.loads(done.stdout)
 
 
-def main(names: list[str]) -> None:
+def main(words: list[str]) -> None:
+    if unknown := set(words).difference(CLIENTS, FIGURES):
+        sys.exit(f"unknown: {', '.join(unknown)}; known: {', '.join([*CLIENTS, *FIGURES])}")
+    names = [word for word in words if word in CLIENTS] or list(CLIENTS)
+    figures = [word for word in words if word in FIGURES] or list(FIGURES)
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.server"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -163,10 +167,10 @@ def main(names: list[str]) -> None:
     try:
         print("| figure | " + " | ".join(names) + " |")
         print("|---|" + "---|" * len(names))
-        for figure, title in FIGURES.items():
+        for figure in figures:
             values = [in_own_process(name, figure, port) for name in names]
             cells = ["-" if v is None else f"{v:,.2f}" if v < 10 else f"{v:,.0f}" for v in values]
-            print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
+            print(f"| {FIGURES[figure]} | " + " | ".join(cells) + " |", flush=True)
     finally:
         server.kill()
 
@@ -176,4 +180,4 @@ if __name__ == "__main__":
         _, _, name, figure, port = sys.argv
         print(json.dumps(asyncio.run(measure(name, figure, int(port)))))
     else:
-        main(sys.argv[1:] or list(CLIENTS))
+        main(sys.argv[1:])
