@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import NamedTuple
 
 __all__ = ["CallInfo", "current_call", "use_call"]
 
@@ -36,11 +32,17 @@ def current_call() -> CallInfo:
     return _current.get()
 
 
-@contextlib.contextmanager
-def use_call(info: CallInfo) -> Iterator[CallInfo]:
+class use_call:  # noqa: N801 - reads as a verb: `with use_call(info)`
     """Make `info` the current call inside the block."""
-    token = _current.set(info)
-    try:
-        yield info
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_info", "_token")
+
+    def __init__(self, info: CallInfo) -> None:
+        self._info = info
+
+    def __enter__(self) -> CallInfo:
+        self._token = _current.set(self._info)
+        return self._info
+
+    def __exit__(self, *exc: object) -> None:
+        _current.reset(self._token)

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import re
 import ssl
 import urllib.request
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -62,8 +62,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 _LENGTHS = frozenset({"content-length", "transfer-encoding"})
 """Headers that tell a body's length: it is told once, by us."""
-
-_reused: contextvars.ContextVar[bool] = contextvars.ContextVar("aitoolman_reused", default=False)
 
 
 class Destination:
@@ -116,19 +114,25 @@ class Destination:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool that notes whether a connection was used before; the manager limits their number."""
+    """A pool that knows which connections are new; the manager limits their number."""
 
-    async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        _reused.set(True)
-        return await super().connect(req, traces, timeout)
+    def __init__(self) -> None:
+        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE)
+        self._new: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
 
     async def _create_connection(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        _reused.set(False)
-        return await super()._create_connection(req, traces, timeout)
+        protocol = await super()._create_connection(req, traces, timeout)
+        self._new.add(protocol)
+        return protocol
+
+    def is_first_use(self, protocol: ResponseHandler | None) -> bool:
+        """True when it is asked for the first time about a connection."""
+        if protocol is None or protocol not in self._new:
+            return False
+        self._new.discard(protocol)
+        return True
 
 
 class HttpReply:
@@ -189,13 +193,14 @@ class HttpReply:
 class _Exchange:
     """One request and its answer; leaving it gives the connection back, or closes it if unread."""
 
-    __slots__ = ("_body", "_client", "_connection", "_destination", "_reply", "_upload")
+    __slots__ = ("_body", "_client", "_connection", "_destination", "_fresh", "_reply", "_upload")
 
     def __init__(self, client: HttpClient, destination: Destination, body: bytes) -> None:
         self._client = client
         self._destination = destination
         self._body = body
         self._connection: Connection | None = None
+        self._fresh = True
         self._upload: asyncio.Task[None] | None = None
         self._reply: HttpReply | None = None
 
@@ -203,8 +208,8 @@ class _Exchange:
         with translated(self._destination.url):
             try:
                 self._reply = await self._ask()
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
-                if not _reused.get() or isinstance(exc, aiohttp.ClientConnectorError):
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if self._fresh:
                     raise
                 # The server had closed the idle connection; the other idle ones are as old.
                 self._client.drop_idle()
@@ -212,17 +217,19 @@ class _Exchange:
         return self._reply
 
     async def _ask(self) -> HttpReply:
-        self._connection = await self._client.connect(self._destination)
+        self._connection, self._fresh = await self._client.connect(self._destination)
         try:
             protocol = self._connection.protocol
             assert protocol is not None
             protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
             self._send(protocol)
-            message, content = await _final_answer(protocol)
+            while True:
+                message, content = await protocol.read()
+                if not _announces(message.code):
+                    return HttpReply(self._destination.url, message, content)
         except BaseException:
             self._leave(whole=False)
             raise
-        return HttpReply(self._destination.url, message, content)
 
     def _send(self, protocol: ResponseHandler) -> None:
         head = self._destination.head(len(self._body))
@@ -252,14 +259,9 @@ class _Exchange:
         self._leave(whole=self._reply is not None and self._reply.at_end)
 
 
-async def _final_answer(
-    protocol: ResponseHandler,
-) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
-    """The first answer that does not only announce another one (1xx)."""
-    while True:
-        message, content = await protocol.read()
-        if not 100 <= message.code < 200 or message.code == 101:
-            return message, content
+def _announces(status: int) -> bool:
+    """True for an answer that another one follows."""
+    return 100 <= status < 200 and status != 101
 
 
 async def _send_bit_by_bit(protocol: ResponseHandler, head: bytes, body: bytes) -> None:
@@ -289,16 +291,17 @@ class HttpClient:
         """
         return _Exchange(self, destination, body)
 
-    async def connect(self, destination: Destination) -> Connection:
-        """A connection, an idle one where there is one."""
+    async def connect(self, destination: Destination) -> tuple[Connection, bool]:
+        """A connection, an idle one where there is one, and whether it is new."""
         if self._connector is None:
-            self._connector = _Connector(limit=0, keepalive_timeout=KEEP_ALIVE)
+            self._connector = _Connector()
             self._patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS)
         request = destination.request(self)
         try:
-            return await self._connector.connect(request, [], self._patience)
+            connection = await self._connector.connect(request, [], self._patience)
         except TimeoutError as exc:
             raise aiohttp.ConnectionTimeoutError(f"no connection to {request.url.host}") from exc
+        return connection, self._connector.is_first_use(connection.protocol)
 
     @property
     def tls(self) -> ssl.SSLContext:

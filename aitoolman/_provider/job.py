@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .._datamodel import FinishReason, LLMProviderResponse
 from .reply import ReplyWriter
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from .._datamodel import LLMProviderRequest
     from .._secrets import Redactor
 
-    Work = Callable[["Job", ReplyWriter], Awaitable[None]]
     Callback = Callable[[LLMProviderRequest], Awaitable[object]]
 
-__all__ = ["Job", "blank_response"]
+__all__ = ["Desk", "Job", "blank_response"]
 
 END_SECONDS = 0.5
 """How long a cancelled request waits for its sinks to take the end of their messages."""
@@ -36,37 +35,46 @@ def blank_response(request: LLMProviderRequest) -> LLMProviderResponse:
     )
 
 
+class Desk(Protocol):
+    """Whoever has requests worked on: the manager."""
+
+    async def pursue(self, job: Job, writer: ReplyWriter) -> None:
+        """Fill the job's response; may raise anything."""
+
+    def answered(self, job: Job) -> None:
+        """The answer is set next."""
+
+    def ended(self, job: Job) -> None:
+        """The job's task is over, its callback included."""
+
+
 class Job:
     """Runs the work for one request in a task of its own.
 
     Args:
         request: Its ``response`` future gets the answer; cancelling that future ends the work.
-        work: Fills the job's response; may raise anything.
+        desk: Does the work, and is told of its end.
         redactor: Keeps secrets out of messages.
         callback: Awaited once after the answer is set.
-        on_answer: Called just before the answer is set.
     """
 
     __slots__ = (
-        *("_answered", "_callback", "_ending", "_future", "_on_answer", "_redactor", "_work"),
-        "_working",
+        *("_answered", "_callback", "_desk", "_ending", "_future", "_redactor", "_working"),
         *("request", "response", "task"),
     )
 
     def __init__(
         self,
         request: LLMProviderRequest,
-        work: Work,
+        desk: Desk,
         redactor: Redactor,
         callback: Callback | None,
-        on_answer: Callable[[Job], None],
     ) -> None:
         self.request = request
         self.response = blank_response(request)
-        self._work = work
+        self._desk = desk
         self._redactor = redactor
         self._callback = callback
-        self._on_answer = on_answer
         self._working = False
         self._ending: asyncio.Timeout | None = None
         self._answered = False
@@ -99,7 +107,7 @@ class Job:
                 self._mark_cancelled()
             else:
                 self._working = True
-                await self._work(self, writer)
+                await self._desk.pursue(self, writer)
         except asyncio.CancelledError as exc:
             foreign = self._note_cancel(exc)
         except Exception as exc:  # noqa: BLE001 - every request gets an answer
@@ -154,8 +162,9 @@ class Job:
 
     def _answer(self) -> None:
         self._answered = True
-        self._on_answer(self)
+        self._desk.answered(self)
         if not self._future.done():
+            self._future.remove_done_callback(self._on_future_done)
             self._future.set_result(self.response)
 
     async def _call_back(self) -> None:
@@ -175,3 +184,4 @@ class Job:
             self._answer()
         if not task.cancelled() and (exc := task.exception()) is not None:
             log.error("request %s ended with %s", self.request.request_id, type(exc).__name__)
+        self._desk.ended(self)

@@ -80,7 +80,7 @@ class LLMProviderManager:
         self._endpoints: dict[str, Endpoint] = {}
         self._jobs: dict[str, Job] = {}
         """Under way, by request id, until the answer is set."""
-        self._running: dict[asyncio.Task[None], Job] = {}
+        self._running: set[Job] = set()
         """Until the callback, too, is done."""
         self._closed = False
 
@@ -117,10 +117,9 @@ class LLMProviderManager:
         Raises:
             RuntimeError: There is no running event loop.
         """
-        job = Job(request, self._pursue, self._tools.redactor, callback, self._answered)
+        job = Job(request, self, self._tools.redactor, callback)
         self._jobs.setdefault(request.request_id, job)
-        self._running[job.task] = job
-        job.task.add_done_callback(self._running.pop)
+        self._running.add(job)
         return RequestTask(request, job.task)
 
     def submit(self, request: LLMProviderRequest) -> None:
@@ -154,11 +153,18 @@ class LLMProviderManager:
             if context_id in (None, r.context_id) or (r.context_id or "").startswith(below)
         ]
 
-    def _answered(self, job: Job) -> None:
+    # What a job asks of its desk
+
+    def answered(self, job: Job) -> None:
+        """The request is under way no longer."""
         if self._jobs.get(job.request.request_id) is job:
             del self._jobs[job.request.request_id]
 
-    async def _pursue(self, job: Job, writer: ReplyWriter) -> None:
+    def ended(self, job: Job) -> None:
+        """Nothing of the job runs any more."""
+        self._running.discard(job)
+
+    async def pursue(self, job: Job, writer: ReplyWriter) -> None:
         """Answer a request; what is wrong with it is an answer, too."""
         request, response = job.request, job.response
         try:
@@ -235,7 +241,7 @@ class LLMProviderManager:
     async def close(self) -> None:
         """End all requests, connections and embedded models. Again is fine."""
         self._closed = True
-        jobs = list(self._running.values())
+        jobs = list(self._running)
         for job in jobs:
             job.cancel()
         await self._wait_for(jobs)

@@ -65,7 +65,7 @@ class HomedClient(LLMClient):
         self._engine: Any = None
         self._finalizer: weakref.finalize[..., Any] | None = None
         self._closed = False
-        self._unanswered: set[str] = set()
+        self._unanswered: set[asyncio.Future[LLMProviderResponse]] = set()
 
     def _open(self) -> Engine:
         """Make the engine; called once per life, on first use."""
@@ -160,8 +160,8 @@ class HomedClient(LLMClient):
             call=current_call(),
         )
         home = self._ensure_home()
-        self._unanswered.add(request.request_id)
-        request.response.add_done_callback(lambda _: self._unanswered.discard(request.request_id))
+        self._unanswered.add(request.response)
+        request.response.add_done_callback(self._unanswered.discard)
         if home is asyncio.get_running_loop():
             self._engine.submit(request)
         else:
