@@ -23,6 +23,7 @@ from .deadline import Deadline
 from .errors import AttemptFailed, Failure, Kind, SinkFailed, TransportError
 from .formats.answers import decode_json
 from .stream import StreamReader, not_understood
+from .traffic import NO_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +101,7 @@ class AttemptRun:
         """When it was sent, on the clock."""
         self.first_token: float | None = None
         """When the first fragment of a stream came, on the clock."""
-        self.headers: Mapping[str, str] = {}
+        self.headers: Mapping[str, str] = NO_HEADERS
         """Of the answer."""
 
     @property

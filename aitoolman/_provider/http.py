@@ -30,14 +30,13 @@ from .errors import TransportError
 from .translate import translated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Mapping
     from types import TracebackType
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
-    from aiohttp.tracing import Trace
 
 __all__ = ["MAX_BODY", "Destination", "HttpClient", "HttpReply"]
 
@@ -111,28 +110,6 @@ class Destination:
             # Only now: what a proxy wants to know was added on the way to it.
             self._head = _head(self._request)
         return b"%b%d\r\n\r\n" % (self._head, length)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """A pool that knows which connections are new; the manager limits their number."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE)
-        self._new: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
-
-    async def _create_connection(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
-        protocol = await super()._create_connection(req, traces, timeout)
-        self._new.add(protocol)
-        return protocol
-
-    def is_first_use(self, protocol: ResponseHandler | None) -> bool:
-        """True when it is asked for the first time about a connection."""
-        if protocol is None or protocol not in self._new:
-            return False
-        self._new.discard(protocol)
-        return True
 
 
 class HttpReply:
@@ -217,10 +194,11 @@ class _Exchange:
         return self._reply
 
     async def _ask(self) -> HttpReply:
-        self._connection, self._fresh = await self._client.connect(self._destination)
+        self._connection = await self._client.connect(self._destination)
         try:
             protocol = self._connection.protocol
             assert protocol is not None
+            self._fresh = self._client.is_first_use(protocol)
             protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
             self._send(protocol)
             while True:
@@ -279,8 +257,9 @@ class HttpClient:
     """Connections to vendors. Made without a loop; lives on the loop it is first used on."""
 
     def __init__(self) -> None:
-        self._connector: _Connector | None = None
-        self._patience: Any = None
+        self._connector: aiohttp.TCPConnector | None = None
+        self._patience = aiohttp.ClientTimeout()
+        self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
         self._tls: ssl.SSLContext | None = None
 
     def exchange(self, destination: Destination, body: bytes) -> _Exchange:
@@ -291,17 +270,19 @@ class HttpClient:
         """
         return _Exchange(self, destination, body)
 
-    async def connect(self, destination: Destination) -> tuple[Connection, bool]:
-        """A connection, an idle one where there is one, and whether it is new."""
+    def connect(self, destination: Destination) -> Awaitable[Connection]:
+        """A connection, an idle one where there is one; the manager limits their number."""
         if self._connector is None:
-            self._connector = _Connector()
-            self._patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS)
-        request = destination.request(self)
-        try:
-            connection = await self._connector.connect(request, [], self._patience)
-        except TimeoutError as exc:
-            raise aiohttp.ConnectionTimeoutError(f"no connection to {request.url.host}") from exc
-        return connection, self._connector.is_first_use(connection.protocol)
+            self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE)
+            self._patience = aiohttp.ClientTimeout(connect=CONNECT_SECONDS)
+        return self._connector.connect(destination.request(self), [], self._patience)
+
+    def is_first_use(self, protocol: ResponseHandler) -> bool:
+        """True when it is asked for the first time about a connection."""
+        if protocol in self._used:
+            return False
+        self._used.add(protocol)
+        return True
 
     @property
     def tls(self) -> ssl.SSLContext:

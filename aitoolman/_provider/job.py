@@ -6,7 +6,8 @@ import asyncio
 import traceback
 from typing import TYPE_CHECKING, Protocol
 
-from .._datamodel import FinishReason, LLMProviderResponse
+from .._datamodel import FinishReason, LLMApiRequestError, LLMConfigError, LLMProviderResponse
+from .errors import SinkFailed
 from .reply import ReplyWriter
 from .traffic import log
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from .._datamodel import LLMProviderRequest
     from .._secrets import Redactor
+    from .pursuit import Pursuit
 
     Callback = Callable[[LLMProviderRequest], Awaitable[object]]
 
@@ -38,8 +40,13 @@ def blank_response(request: LLMProviderRequest) -> LLMProviderResponse:
 class Desk(Protocol):
     """Whoever has requests worked on: the manager."""
 
-    async def pursue(self, job: Job, writer: ReplyWriter) -> None:
-        """Fill the job's response; may raise anything."""
+    def pursuit(self, job: Job, writer: ReplyWriter) -> Pursuit:
+        """What fills the job's response.
+
+        Raises:
+            LLMApiRequestError: The request cannot be worked on.
+            LLMConfigError: So says the configuration.
+        """
 
     def answered(self, job: Job) -> None:
         """The answer is set next."""
@@ -80,7 +87,8 @@ class Job:
         self._answered = False
         self._future = request.response
         self._future.add_done_callback(self._on_future_done)
-        self.task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self.task = loop.create_task(self._run(), name=request.request_id)
         self.task.add_done_callback(self._on_task_done)
 
     def cancel(self) -> None:
@@ -107,9 +115,13 @@ class Job:
                 self._mark_cancelled()
             else:
                 self._working = True
-                await self._desk.pursue(self, writer)
+                await self._desk.pursuit(self, writer).run()
         except asyncio.CancelledError as exc:
             foreign = self._note_cancel(exc)
+        except (LLMApiRequestError, LLMConfigError) as exc:
+            self._fail(FinishReason.error_request, str(exc))
+        except SinkFailed as exc:
+            self._fail(FinishReason.error_app, str(exc))
         except Exception as exc:  # noqa: BLE001 - every request gets an answer
             self._note_bug(exc)
         self._working = False

@@ -8,12 +8,11 @@ import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._config import ProviderConfig
-from .._datamodel import FinishReason, LLMApiRequestError, LLMConfigError
+from .._datamodel import LLMApiRequestError, LLMConfigError
 from .._secrets import Redactor
 from .checking import checked_config
 from .clock import Clock
 from .endpoint import Endpoint
-from .errors import SinkFailed
 from .http import HttpClient
 from .inspection import describe, preview
 from .job import Job
@@ -164,28 +163,23 @@ class LLMProviderManager:
         """Nothing of the job runs any more."""
         self._running.discard(job)
 
-    async def pursue(self, job: Job, writer: ReplyWriter) -> None:
-        """Answer a request; what is wrong with it is an answer, too."""
-        request, response = job.request, job.response
-        try:
-            if self._closed:
-                raise LLMApiRequestError("the provider manager is closed")
-            if self._jobs.get(request.request_id) is not job:
-                raise LLMApiRequestError(
-                    f"a request with the id {request.request_id!r} is under way already"
-                )
-            endpoints = self._find(request.model_name)
-            await Pursuit(self._tools, request, endpoints, response, writer).run()
-        except (LLMApiRequestError, LLMConfigError) as exc:
-            self._refuse(response, FinishReason.error_request, exc)
-        except SinkFailed as exc:
-            self._refuse(response, FinishReason.error_app, exc)
+    def pursuit(self, job: Job, writer: ReplyWriter) -> Pursuit:
+        """What answers the job's request.
 
-    def _refuse(self, response: LLMProviderResponse, finish: FinishReason, exc: Exception) -> None:
-        response.finish_reason = finish.value
-        response.error_text = self._tools.redactor.text(str(exc))
-        if response.start_time is None:
-            response.start_time = self._tools.clock.wall()
+        Raises:
+            LLMApiRequestError: There is no such model, or the request is one too many.
+            LLMConfigError: A variable in an alias is not set.
+        """
+        request = job.request
+        job.response.start_time = self._tools.clock.wall()
+        if self._closed:
+            raise LLMApiRequestError("the provider manager is closed")
+        if self._jobs.get(request.request_id) is not job:
+            raise LLMApiRequestError(
+                f"a request with the id {request.request_id!r} is under way already"
+            )
+        endpoints = self._find(request.model_name)
+        return Pursuit(self._tools, request, endpoints, job.response, writer)
 
     def _find(self, model_name: str) -> list[Endpoint]:
         """The endpoints behind a model name.

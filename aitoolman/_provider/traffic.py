@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from .._secrets import Redactor
     from .endpoint import Target
 
-__all__ = ["Traffic", "log", "log_answer", "log_request", "shown_body"]
+__all__ = ["NO_HEADERS", "Traffic", "log", "log_answer", "log_request", "shown_body"]
 
 log = logging.getLogger("aitoolman.provider")
+
+NO_HEADERS: Mapping[str, str] = {}
 
 _LONG_DATA = re.compile(r"[A-Za-z0-9+/_\-]{400,}={0,2}")
 
@@ -32,7 +34,7 @@ class Traffic:
         self.body = body
         self.blocks: list[bytes] = []
         self.status: int | None = None
-        self._headers: Mapping[str, str] = {}
+        self._headers = NO_HEADERS
         self._redactor = redactor
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:

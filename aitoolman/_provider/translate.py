@@ -67,7 +67,7 @@ def _translate(exc: BaseException, place: str) -> TransportError:
         return TransportError(f"the proxy for {place} cannot be reached ({_system_text(exc)})")
     if isinstance(exc, aiohttp.ClientHttpProxyError):
         return TransportError(f"the proxy refused the way to {place}: HTTP {exc.status}")
-    if isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+    if isinstance(exc, aiohttp.ClientConnectorError | TimeoutError):
         return TransportError(f"{place} cannot be reached ({_system_text(exc)})", unbilled=True)
     if isinstance(exc, aiohttp.ClientResponseError | HttpProcessingError):
         return TransportError(f"{place} sent an answer that is no valid HTTP ({_words(exc)})")
