@@ -160,8 +160,9 @@ class HomedClient(LLMClient):
             call=current_call(),
         )
         home = self._ensure_home()
-        self._unanswered.add(request.response)
-        request.response.add_done_callback(self._unanswered.discard)
+        response = request.response
+        self._unanswered.add(response)
+        response.add_done_callback(self._unanswered.discard)
         if home is asyncio.get_running_loop():
             self._engine.submit(request)
         else:

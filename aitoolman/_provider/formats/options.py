@@ -64,6 +64,8 @@ def _check_types(fields: dict[str, Any]) -> None:
 
 def _renamed(fields: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     """The fields under this dialect's names; one that is there under its own name wins."""
+    if not fields:
+        return {}
     names = dict(dialect.renamed_fields)
     if dialect.max_tokens_field != "any":
         others = (n for n in _TOKEN_FIELDS if n != dialect.max_tokens_field)

@@ -85,6 +85,8 @@ class ThinkSplitter:
 
 def split_think(text: str, *, opened: bool = False) -> tuple[str, str]:
     """The answer and the reasoning in a whole text."""
+    if not opened and _OPEN not in text:
+        return text, ""
     splitter = ThinkSplitter(opened=opened)
     first, last = splitter.push(text), splitter.flush()
     return first[0] + last[0], first[1] + last[1]
