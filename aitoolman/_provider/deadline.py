@@ -47,6 +47,10 @@ class Deadline:
         self._last = now if alive or self._paused is None else self._last + now - self._paused
         self._paused = None
 
+    def go_on(self) -> None:
+        """Nothing came of it: the pause was silence too, or a flood of nothing would not end."""
+        self._paused = None
+
     def shorten(self, seconds: float) -> None:
         """Allow only a shorter silence from now on."""
         if seconds < self.seconds:

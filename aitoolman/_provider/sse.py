@@ -8,6 +8,7 @@ everything else.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from .errors import TransportError
@@ -21,6 +22,7 @@ MAX_EVENT = 16 * 1024 * 1024
 """Bytes of one event; a stream that never ends its line or event is an error."""
 
 _BOM = b"\xef\xbb\xbf"
+_BLANK_LINES = re.compile(rb"\n+")
 
 
 class EventSplitter:
@@ -76,6 +78,10 @@ class EventSplitter:
         events: list[ServerSentEvent] = []
         start = 0
         while (end := whole.find(b"\n\n", start)) >= 0:
+            if end == start:  # blank lines end nothing here, and there may be millions of them
+                blank = _BLANK_LINES.match(whole, start)
+                start = blank.end() if blank else end + 2
+                continue
             if (
                 self._direct
                 and whole.startswith(b"data: ", start)

@@ -78,7 +78,10 @@ class StreamReader:
             # A request for no stream has one time limit for all of it, and so has a stream's tail.
             counts = self._response.stream and self._response.finish_reason is None
             alive, done = await self._events(splitter.feed(block))
-            deadline.resume(alive=alive and counts)
+            if alive:
+                deadline.resume(alive=counts)
+            else:
+                deadline.go_on()
             if done:
                 return await _drain(reply, deadline, blocks)
             if self._response.finish_reason is not None:

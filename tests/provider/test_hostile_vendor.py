@@ -146,6 +146,13 @@ async def test_signs_of_a_living_proxy_are_no_fragments(piece):
     assert "the server was silent for 0.2 s" in result.error_text
 
 
+async def test_a_flood_of_nothing_is_silence():
+    """Junk that keeps us busy without a pause puts the timeout off no more than junk at leisure."""
+    async with vendor(answer("", SSE), every=b"event: x\n\n" * 30_000) as url:
+        result = await ask(url, timeout=0.3)
+    assert "the server was silent for 0.3 s" in result.error_text
+
+
 def delta(**fields):
     return b"data: " + json.dumps({"choices": [{"delta": fields}]}).encode() + b"\n\n"
 

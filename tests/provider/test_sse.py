@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import httpx_sse
 import pytest
@@ -97,3 +98,13 @@ def test_an_endless_event_is_an_error(monkeypatch):
         assert splitter.feed(b"x" * 100) == []
     with pytest.raises(TransportError, match="larger than"):
         splitter.feed(b"x")
+
+
+def test_blank_lines_are_skipped_in_one_step():
+    """Sixteen million of them hold nobody up, and what follows is read as ever."""
+    splitter = EventSplitter()
+    start = time.process_time()
+    for _ in range(64):
+        assert splitter.feed(b"\n" * 2**18) == []
+    assert time.process_time() - start < 2
+    assert [seen(event) for event in splitter.feed(b"data: x\n\n")] == [("message", "x", "", None)]
