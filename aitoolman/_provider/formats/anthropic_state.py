@@ -53,10 +53,11 @@ class Block:
 class AnthropicStream:
     """What a stream has brought so far."""
 
-    __slots__ = ("blocks", "splitter", "usage")
+    __slots__ = ("_highest", "blocks", "splitter", "usage")
 
     def __init__(self, dialect: Dialect) -> None:
         self.blocks: dict[int, Block] = {}
+        self._highest: int | None = None
         self.usage: dict[str, Any] = {}
         tags = dialect.think_tags
         self.splitter = ThinkSplitter(opened=tags == "opened") if tags != "off" else None
@@ -64,11 +65,14 @@ class AnthropicStream:
     def block(self, index: Any, kind: str) -> Block:
         """The block that a delta extends; one that was never opened begins here."""
         if type(index) is not int:
-            index = max(self.blocks, default=0)
-        found = self.blocks.get(index)
-        if found is None:
-            found = self.blocks[index] = Block({"type": kind})
-        return found
+            index = self._highest or 0
+        return self.blocks.get(index) or self.open(index, {"type": kind})
+
+    def open(self, index: int, raw: dict[str, Any]) -> Block:
+        """A new block at `index`."""
+        block = self.blocks[index] = Block(raw)
+        self._highest = index if self._highest is None else max(self._highest, index)
+        return block
 
     def ordered(self) -> list[Block]:
         return [self.blocks[index] for index in sorted(self.blocks)]

@@ -16,7 +16,7 @@ from .answers import (
     text_of,
 )
 from .anthropic_answers import apply_usage, block_text, read_tool_uses, set_stop_reason, settle
-from .anthropic_state import AnthropicStream, Block
+from .anthropic_state import AnthropicStream
 from .base import StreamEvent
 from .errors import error_in, parse_error_body, request_error
 
@@ -133,7 +133,7 @@ class AnthropicStreamReader:
     ) -> StreamEvent:
         raw = _checked_block(event.content_block)
         index = event.index if type(event.index) is int else len(state.blocks)
-        state.blocks[index] = Block(raw)
+        state.open(index, raw)
         text, reasoning = block_text(raw)  # empty at Anthropic, not at every server
         if text:
             return self._said(response, state, text)
@@ -148,7 +148,6 @@ class AnthropicStreamReader:
         apply_usage(response, state.usage)
         if event.delta is not None and event.delta.stop_reason is not None:
             set_stop_reason(response, event.delta.stop_reason, event.delta.stop_details)
-            self._assemble(response, state)
 
     def _assemble(self, response: LLMProviderResponse, state: AnthropicStream) -> None:
         blocks = state.ordered()

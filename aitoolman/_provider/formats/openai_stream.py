@@ -83,7 +83,6 @@ class OpenAIStreamReader:
             append_reasoning(response, reasoning)
         if finish is not None:
             set_finish(response, finish, word)
-            assemble(response, state, self._dialect)
         if text or reasoning or delta is None:
             return StreamEvent(text, reasoning)
         return StreamEvent(working=any(getattr(delta, name) for name in delta.__struct_fields__))

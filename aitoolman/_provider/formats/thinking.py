@@ -8,6 +8,9 @@ __all__ = ["ThinkSplitter", "split_think"]
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
+_MAX_BLANK = 1000
+"""White space before the opening tag; after more of it no tag is looked for."""
+
 
 class _Place(enum.Enum):
     START = enum.auto()  # nothing but white space or a piece of the tag so far
@@ -61,9 +64,10 @@ class ThinkSplitter:
 
     def _look_for_start(self) -> None:
         begin = self._held.lstrip()
-        if begin.startswith(_OPEN):
+        blank = len(self._held) - len(begin)
+        if begin.startswith(_OPEN) and blank <= _MAX_BLANK:
             self._place, self._held = _Place.INSIDE, begin[len(_OPEN) :]
-        elif not _OPEN.startswith(begin):
+        elif blank > _MAX_BLANK or not _OPEN.startswith(begin):
             self._place = _Place.INSIDE if self._opened else _Place.TEXT
 
     def _read_inside(self) -> str:

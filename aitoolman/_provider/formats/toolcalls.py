@@ -54,31 +54,65 @@ def _id(value: Any) -> str | None:
     return None if value is None or isinstance(value, (dict, list, bool)) else str(value)
 
 
+_LOOKS_FLOOR, _LOOKS_PER_CHARACTER = 1_000_000, 20
+"""How many characters of a call's arguments are read to learn whether they are finished."""
+
+
 class _Slot:
     """One call under construction."""
 
-    __slots__ = ("extras", "id", "index", "kind", "name", "pieces", "whole")
+    __slots__ = (
+        *("_finished", "_last", "_looked", "_pieces"),
+        *("extras", "id", "index", "kind", "name", "size", "whole"),
+    )
 
     def __init__(self, index: Any, call_id: str | None) -> None:
         self.index = index
         self.id = call_id
         self.kind: str | None = None
         self.name = ""
-        self.pieces: list[str] = []
         self.whole: dict[str, Any] | None = None
         self.extras: dict[str, Any] = {}
+        self.size = 0
+        self._pieces: list[str] = []
+        self._last = ""
+        self._finished: bool | None = None
+        self._looked = 0
+
+    def add(self, text: str) -> None:
+        """Take a piece of the arguments."""
+        self._pieces.append(text)
+        self.size += len(text)
+        if not text.isspace():
+            self._last, self._finished = text, None
+
+    def replace(self, arguments: dict[str, Any]) -> None:
+        """Take arguments that came as an object, not as text."""
+        text = encode_json(arguments)
+        self.whole, self._pieces, self.size = arguments, [text], len(text)
 
     @property
     def text(self) -> str:
-        return "".join(self.pieces)
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
 
     @property
     def complete(self) -> bool:
         """True once the arguments are a finished JSON object: nothing can follow them."""
         if self.whole is not None:
             return True
-        last = next((p for p in reversed(self.pieces) if p.strip()), "")
-        return last.rstrip().endswith("}") and isinstance(_json(self.text), dict)
+        if self._finished is None:
+            self._finished = self._last.rstrip().endswith("}") and self._is_object()
+        return self._finished
+
+    def _is_object(self) -> bool:
+        # Each look reads all of the text, so pieces that all end in a brace are not looked at
+        # without end.
+        if self._looked > _LOOKS_FLOOR + _LOOKS_PER_CHARACTER * self.size:
+            return False
+        self._looked += self.size
+        return isinstance(_json(self.text), dict)
 
     def raw(self) -> dict[str, Any]:
         """The call as the vendor's whole answer has it."""
@@ -97,10 +131,12 @@ class ToolCallCollector:
             after finished arguments, begins a new call.
     """
 
-    __slots__ = ("_slots", "_trust_index")
+    __slots__ = ("_latest", "_slots", "_trust_index")
 
     def __init__(self, *, trust_index: bool) -> None:
         self._slots: list[_Slot] = []
+        self._latest: dict[Any, _Slot] = {}
+        """By index, by id, and by both: a stream may hold a hundred thousand calls."""
         self._trust_index = trust_index
 
     def __bool__(self) -> bool:
@@ -138,10 +174,11 @@ class ToolCallCollector:
         if slot is None:
             return
         _fill(slot, delta, name)
+        self._note(slot)
         if isinstance(arguments, dict):
-            slot.whole, slot.pieces = arguments, [encode_json(arguments)]
+            slot.replace(arguments)
         elif text := text_of(arguments, "the arguments of a tool call"):
-            slot.pieces.append(text)
+            slot.add(text)
 
     def _slot_for(self, index: Any, call_id: str | None, name: str, arguments: Any) -> _Slot | None:
         """The call that a delta belongs to; None for one that says again what is known."""
@@ -155,26 +192,37 @@ class ToolCallCollector:
         if slot is None:
             slot = _Slot(index, call_id)
             self._slots.append(slot)
+            for key in _keys(slot):
+                self._latest[key] = slot
         return slot
+
+    def _note(self, slot: _Slot) -> None:
+        """Make a call findable by the id that it got late."""
+        for key in _keys(slot):
+            self._latest.setdefault(key, slot)
 
     def _find(self, index: int | None, call_id: str | None, name: str) -> _Slot | None:
         """The latest call with this index, or id; a delta that has neither continues the last."""
-        backwards = reversed(self._slots)
         if index is not None:
-            same = [s for s in self._slots if s.index == index]
-            return next((s for s in reversed(same) if call_id and s.id == call_id), None) or (
-                same[-1] if same else None
-            )
+            return self._latest.get((index, call_id)) or self._latest.get(index)
         if call_id:
-            return next((s for s in backwards if s.id == call_id), None)
+            return self._latest.get(call_id)
         return self._slots[-1] if self._slots and not name else None
+
+
+def _keys(slot: _Slot) -> list[Any]:
+    """What a later delta may name a call by: a number, a text, or a pair of both."""
+    named = [slot.id, (slot.index, slot.id)] if slot.id else []
+    return [slot.index, *named] if slot.index is not None else named[:1]
 
 
 def _repeats(slot: _Slot, call_id: str | None, name: str, arguments: Any) -> bool:
     """True where the whole finished call comes a second time, under the same id."""
     if not call_id or slot.id != call_id or name != slot.name or not slot.complete:
         return False
-    return arguments == slot.whole if isinstance(arguments, dict) else arguments == slot.text
+    if isinstance(arguments, dict):
+        return arguments == slot.whole
+    return isinstance(arguments, str) and len(arguments) == slot.size and arguments == slot.text
 
 
 def _begins_anew(slot: _Slot, call_id: str | None, name: str, arguments: Any) -> bool:
