@@ -58,7 +58,7 @@ def _from_error(error: VendorError, status: int, asked: float | None) -> Failure
     blocked = kind == "stop" and refuses_content(error)
     code = f" ({error.code})" if error.code and error.code not in error.message else ""
     hint = _HINTS.get(status, "")
-    where = f"HTTP {status}" if status >= 300 else "an error inside the answer"
+    where = "an error inside the answer" if status == 200 else f"HTTP {status}"
     return Failure(
         f"{where}: {error.message.rstrip('.')}{code}{hint}",
         kind,
@@ -68,7 +68,7 @@ def _from_error(error: VendorError, status: int, asked: float | None) -> Failure
         asked,
         final=blocked,
         entry_at_fault=status not in _REQUEST_AT_FAULT and not blocked,
-        unbilled=status >= 300,
+        unbilled=status != 200,
     )
 
 
