@@ -147,7 +147,7 @@ if TYPE_CHECKING:
     from ._workflow.workflow import LLMWorkflow as LLMWorkflow
     from .zmqclient import LLMZmqClient as LLMZmqClient
 
-__version__ = "0.1.0"
+__version__ = "0.9.0"
 
 _PUBLIC = {
     "_batch.compare": ["compare"],
