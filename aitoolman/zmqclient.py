@@ -117,10 +117,10 @@ class LLMZmqClient(HomedClient):
 def _need_zmq() -> None:
     try:
         import zmq  # noqa: F401
-    except ImportError as exc:
+    except ImportError:
         raise ImportError(
             "a server's client needs pyzmq: pip install 'aitoolman[service]'"
-        ) from exc
+        ) from None
 
 
 def _endpoints(given: str | Sequence[str]) -> list[str]:

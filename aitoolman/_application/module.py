@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._datamodel import LLMModuleRequest, LLMUnknownNameError, did_you_mean
+from .._datamodel import LLMApplicationError, LLMModuleRequest, LLMUnknownNameError, did_you_mean
 from .._sync import Sync
 
 if TYPE_CHECKING:
@@ -64,21 +64,29 @@ class Module:
         """The same names for code that does not await."""
         return Sync(self, self._app.client)
 
-    async def __call__(self, /, **params: Any) -> LLMModuleResult:
+    async def __call__(self, /, *values: Any, **params: Any) -> LLMModuleResult:
         """Ask the model.
+
+        Variables are passed by name: ``await app["name"](text="...")``.
 
         Raises:
             LLMApplicationError: The caller's mistake, before anything is sent: an undefined
                 variable, an unknown channel, post-processor, tool or option.
         """
-        return await self._app.call(self.request(**params))
+        return await self._app.call(self.request(*values, **params))
 
-    def request(self, /, **params: Any) -> LLMModuleRequest:
+    def request(self, /, *values: Any, **params: Any) -> LLMModuleRequest:
         """The request that a call with these arguments makes.
 
         Raises:
             LLMUnknownNameError: A keyword with a leading underscore is no option of a call.
+            LLMApplicationError: A value was passed without its variable's name.
         """
+        if values:
+            names = ", ".join(f"{name}=..." for name in self.variables) or "nothing: it has none"
+            raise LLMApplicationError(
+                f"module {self.name!r} takes its variables by name: pass {names}"
+            )
         options = {}
         for name in [name for name in params if name.startswith("_")]:
             if name not in _CALL_OPTIONS:
@@ -89,22 +97,22 @@ class Module:
             del options["context_messages"]
         return LLMModuleRequest(self.name, params, **options)
 
-    def render(self, /, **params: Any) -> list[Message]:
+    def render(self, /, *values: Any, **params: Any) -> list[Message]:
         """The exact messages that a call with these arguments sends.
 
         Raises:
             LLMApplicationError: As for a call.
         """
-        return self._app.prepare(self.request(**params)).request.messages
+        return self._app.prepare(self.request(*values, **params)).request.messages
 
-    async def preview(self, /, **params: Any) -> RequestPreview:
+    async def preview(self, /, *values: Any, **params: Any) -> RequestPreview:
         """The whole request as a call with these arguments would send it; nothing is sent.
 
         Raises:
             LLMApplicationError: As for a call.
             LLMApiRequestError: There is no such model.
         """
-        return await self._app.preview(self.request(**params))
+        return await self._app.preview(self.request(*values, **params))
 
     async def plan(
         self,

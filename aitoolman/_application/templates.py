@@ -20,6 +20,7 @@ from .._datamodel import (
     LLMConfigError,
     LLMUnknownNameError,
     did_you_mean,
+    near_names,
 )
 from .sandbox import make_environment, numbers_used
 
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["Prompt", "Source", "TemplateSet", "syntax_problems"]
 
 _UNDEFINED_NAME = re.compile(r"^'([^']+)' is undefined$")
+_JINJAS_OWN = (UndefinedError, TemplateNotFound, SecurityError, RecursionError)
+_UNCLOSED = {
+    "'end of print statement'": "a }} is missing",
+    "'end of statement block'": "a %} is missing",
+    "unexpected '}'": "a }} is missing, or a } is too many",
+}
+"""Words of Jinja's messages, and what the writer of a template would say."""
 
 
 class Source(NamedTuple):
@@ -88,6 +96,8 @@ class Prompt:
             return self.template.render(variables)
         except LLMApplicationError:
             raise
+        except _JINJAS_OWN as exc:  # our sentence tells all of it
+            raise self._explain(exc, variables) from None
         except Exception as exc:
             raise self._explain(exc, variables) from exc
 
@@ -98,17 +108,31 @@ class Prompt:
         if isinstance(exc, TemplateNotFound):
             hint = did_you_mean(str(exc.name), self._templates.names)
             return LLMUnknownNameError(f"{where}: there is no template {exc.name!r}; {hint}")
-        return LLMApplicationError(f"{where}: {_reason(exc, variables)}")
+        if isinstance(exc, UndefinedError) and (found := _UNDEFINED_NAME.match(str(exc))):
+            unused = [name for name in variables if name not in self.variables]
+            return LLMApplicationError(f"{where}: {_undefined(found[1], unused, variables)}")
+        return LLMApplicationError(f"{where}: {_reason(exc)}")
 
 
-def _reason(exc: Exception, variables: Mapping[str, Any]) -> str:
+def _undefined(name: str, unused: list[str], given: Mapping[str, Any]) -> str:
+    if near := near_names(name, unused):  # either may be the slip: show both
+        return (
+            f"the variable {name!r} is undefined; you passed {' and '.join(f'{n}=' for n in near)}"
+            f" (pass {name}=..., or correct the template)"
+        )
+    known = f"given: {', '.join(map(repr, sorted(given)))}" if given else "no variables were given"
+    return f"the variable {name!r} is undefined; pass {name}=... or set app.vars ({known})"
+
+
+def _syntax(exc: TemplateSyntaxError) -> str:
+    message = str(exc.message)
+    plain = next((plain for words, plain in _UNCLOSED.items() if words in message), None)
+    return f"line {exc.lineno}: {f'{plain} ({message})' if plain else message}"
+
+
+def _reason(exc: Exception) -> str:
     if isinstance(exc, UndefinedError):
-        found = _UNDEFINED_NAME.match(str(exc))
-        if found is None:
-            return str(exc)
-        name = found[1]
-        hint = did_you_mean(name, variables) if variables else "no variables were given"
-        return f"the variable {name!r} is undefined; pass {name}=... or set app.vars ({hint})"
+        return str(exc)
     if isinstance(exc, SecurityError):
         return f"the sandbox forbids this: {exc}"
     if isinstance(exc, RecursionError):
@@ -177,7 +201,7 @@ class TemplateSet:
             tree = environment.parse(source.text, source.name)
             code = environment.compile(tree, source.name, source.label)
         except TemplateSyntaxError as exc:
-            problems.append(ConfigProblem(source.key, f"line {exc.lineno}: {exc.message}"))
+            problems.append(ConfigProblem(source.key, _syntax(exc)))
             return None
         except RecursionError:
             problems.append(ConfigProblem(source.key, "the template is nested too deeply"))

@@ -21,6 +21,7 @@ from .errors import (
     LLMWorkflowError,
     TaskDependencyError,
     did_you_mean,
+    near_names,
 )
 from .messages import MediaContent, Message, ToolCall
 from .requests import LLMDirectRequest, LLMModuleRequest, LLMProviderRequest, Output, TextSink
@@ -67,5 +68,6 @@ __all__ = [
     "ToolCall",
     "current_call",
     "did_you_mean",
+    "near_names",
     "use_call",
 ]

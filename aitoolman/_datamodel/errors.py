@@ -236,14 +236,18 @@ _ERRORS: dict[FinishReason, tuple[type[LLMError], str]] = {
 def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """A clause that names the nearest known names, or lists a few when none is near."""
     names = [str(n) for n in known]
-    ranked = sorted(((_likeness(str(name), n), n) for n in names), reverse=True)
-    near = [n for likeness, n in ranked[:limit] if likeness >= _NEAR]
-    if near:
+    if near := near_names(name, names, limit=limit):
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     if not names:
         return "none is defined"
     shown = ", ".join(repr(n) for n in sorted(names)[:10])
     return f"known: {shown}" + (" ..." if len(names) > 10 else "")
+
+
+def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+    """The known names that `name` may be a slip of, the likeliest first."""
+    ranked = sorted(((_likeness(str(name), str(n)), str(n)) for n in known), reverse=True)
+    return [n for likeness, n in ranked[:limit] if likeness >= _NEAR]
 
 
 _NEAR = 0.6

@@ -46,3 +46,17 @@ async def test_no_context_is_an_empty_one():
     app = aitoolman.LLMApplication(client, CONFIG)
     result = await app.call(LLMModuleRequest("x", {}, context_messages=None))
     assert result.data == "answer"
+
+
+async def test_a_value_without_a_name_is_told_which_names_there_are():
+    """Whoever writes app["m"]("hello") learns what to write instead."""
+    client = aitoolman.LLMScriptedClient([])
+    config = {"module": {"x": {"model": "m", "template": {"user": "{{ text }} {{ tone }}"}}}}
+    module = aitoolman.LLMApplication(client, config)["x"]
+    with pytest.raises(LLMApplicationError, match=r"'x' .* by name: pass text=\.\.\., tone=\.\.\."):
+        await module("hello")
+    with pytest.raises(LLMApplicationError, match="by name"):
+        module.render("hello")
+    with pytest.raises(LLMApplicationError, match="by name"):
+        await module.preview("hello")
+    assert not client.requests

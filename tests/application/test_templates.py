@@ -50,13 +50,65 @@ def test_a_dollar_variable_in_a_prompt_is_just_text():
 
 
 def test_an_undefined_variable_names_module_template_line_and_variable():
-    """The message leads to the line of the prompt, with near names."""
+    """The message leads to the line of the prompt, with the near name that was passed."""
     with pytest.raises(LLMApplicationError) as caught:
         text_of(module("first\n\n{{ txet }}"), text="x")
     message = str(caught.value)
     assert "module 'm', template.user, line 3" in message
     assert "'txet'" in message
-    assert "did you mean 'text'?" in message
+    assert "you passed text=" in message
+    assert "did you mean" not in message
+
+
+def test_a_variable_that_the_template_uses_is_no_slip():
+    """Only what was passed for nothing can be meant for what is missing."""
+    with pytest.raises(LLMApplicationError, match=r"pass texts=\.\.\. .*\(given: 'text'\)"):
+        text_of(module("{{ text }} {{ texts }}"), text="x")
+
+
+@pytest.mark.parametrize(
+    ("template", "params"),
+    [
+        ("{{ topic }}", {"tpic": "x"}),
+        ("{{ a.street }}", {"a": {}}),
+        ("{% include name %}", {"name": "nowhere"}),
+        ("{{ ''.__class__.__mro__ }}", {}),
+    ],
+    ids=["variable", "attribute", "template", "forbidden"],
+)
+def test_what_jinja_finds_is_told_once(template, params):
+    """The sentence stands alone: a notebook shows no traceback of Jinja's before it."""
+    with pytest.raises(LLMApplicationError) as caught:
+        text_of(module(template), **params)
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+
+
+def test_what_a_value_raises_stays_attached():
+    """It happened in the caller's code, so the traceback is wanted."""
+
+    class Broken:
+        def __str__(self):
+            raise OSError("disk gone")
+
+    with pytest.raises(LLMApplicationError, match="disk gone") as caught:
+        text_of(module("{{ x }}"), x=Broken())
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ x", "a }} is missing"),
+        ("{{ x\nand more", "a }} is missing"),
+        ("{{ x }", "a }} is missing"),
+        ("{% if x", "a %} is missing"),
+    ],
+)
+def test_an_open_mark_is_named_as_it_is_written(template, said):
+    """Jinja speaks of print statements, which nobody has written."""
+    with pytest.raises(LLMConfigError, match=f"line 1: {said}|line 2: {said}"):
+        app_of(module(template))
 
 
 def test_an_undefined_variable_in_an_included_template_names_both():
