@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.core.magic_arguments import MagicArgumentParser
 
-__all__ = ["Line", "evaluate", "parse_line", "usage"]
+__all__ = ["Line", "evaluate", "options_of", "parse_line", "usage", "without_line_end"]
 
 _PAIR = re.compile(r"([^\W\d]\w*)=")
 _BLANK = re.compile(r"\s*")
@@ -79,6 +79,11 @@ def parse_line(shell: InteractiveShell, line: str, expressions: Collection[str] 
     return Line(words, params)
 
 
+def without_line_end(cell: str) -> str:
+    """A cell's body without the one line end that the notebook adds."""
+    return cell.removesuffix("\r\n" if cell.endswith("\r\n") else "\n")
+
+
 def _skip(line: str, position: int) -> int:
     found = _BLANK.match(line, position)
     assert found is not None
@@ -106,6 +111,10 @@ def _expression(name: str, line: str, start: int) -> tuple[str, int]:
             problem = getattr(exc, "msg", None) or str(exc)
         else:
             return text, end
+    if "'await' outside" in problem:
+        problem = "an expression here cannot await; store its value under a name first"
+    elif braced:
+        problem += "; text that begins with a brace goes in quotes"
     raise usage(f"{name} {line[start:]}: no Python expression ({problem})")
 
 

@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 from .._config import load_config_str
-from .arguments import usage
+from .arguments import usage, without_line_end
 
 __all__ = ["module_table"]
 
-_FRONT = re.compile(r"\A\s*\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.M | re.S)
+_FRONT = re.compile(r"\A\s*\+\+\+[ \t]*\r?\n(.*?)^\+\+\+[ \t]*(?:\r?\n|\Z)", re.M | re.S)
+_OPENED = re.compile(r"\A\s*\+\+\+[ \t]*\r?\n")
 
 
 def module_table(cell: str, options: Any) -> dict[str, Any]:
@@ -22,9 +23,11 @@ def module_table(cell: str, options: Any) -> dict[str, Any]:
 
     Raises:
         LLMConfigError: The TOML part is none.
-        UsageError: There is no prompt.
+        UsageError: There is no prompt, or the TOML part has no end.
     """
     found = _FRONT.match(cell)
+    if found is None and _OPENED.match(cell):
+        raise usage("the second line of +++ is missing: TOML goes between two of them")
     table: dict[str, Any] = dict(load_config_str(found[1])) if found else {}
     prompt = cell[found.end() :] if found else cell
     if not prompt.strip():
@@ -32,7 +35,7 @@ def module_table(cell: str, options: Any) -> dict[str, Any]:
     template = dict(table.get("template") or {})
     if "user" in template:
         raise usage("template.user stands in the +++ part, and the body is the user template")
-    table["template"] = template | {"user": prompt.removesuffix("\n")}
+    table["template"] = template | {"user": without_line_end(prompt)}
     if options.system is not None:
         table["template"]["system"] = options.system
     if options.model is not None:

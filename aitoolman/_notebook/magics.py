@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
@@ -10,7 +11,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from .._application.app import LLMApplication
 from .._datamodel import LLMApplicationError, LLMConfigError, LLMError, did_you_mean
 from .._loops import run_sync
-from .arguments import evaluate, options_of, parse_line, usage
+from .arguments import evaluate, options_of, parse_line, usage, without_line_end
 from .definition import module_table
 from .guard import Interrupted, one_line
 from .running import run_shown
@@ -75,8 +76,9 @@ class LLMMagics(Magics):
     @magic_arguments()
     @argument("module", help="A module's name.")
     @argument(
-        "variables", nargs="*", metavar="name=value", help="Text, or name={a Python expression}."
-    )
+        "variables", nargs="*", default=[], metavar="name=value",
+        help="Text, or name={a Python expression}.",
+    )  # fmt: skip
     @argument("--var", metavar="NAME", help="The variable that the cell's body fills.")
     @argument("-o", "--out", metavar="NAME", help="The name to store the result under.")
     @argument("--model", help="Another model for this call.")
@@ -93,6 +95,7 @@ class LLMMagics(Magics):
         """
         return self._wait(self._run(line, cell))
 
+    @no_var_expand
     async def awaited_aitoolman(self, line: str, cell: str | None = None) -> Any:
         """`aitoolman`, for cells that await."""
         return await self._run(line, cell)
@@ -102,6 +105,7 @@ class LLMMagics(Magics):
         options = options_of(self.aitoolman.parser, words)
         if options.variables:
             raise usage(f"{options.variables[0]!r} is no name=value pair")
+        check_name(options.out)
         app = self._session.app
         with _mistakes_as_usage():
             params = self._params(app, options, given, cell)
@@ -118,7 +122,7 @@ class LLMMagics(Magics):
         module = app[options.module]
         params = dict(given)
         if cell is not None:
-            params[body_variable(module, given, options.var)] = cell.removesuffix("\n")
+            params[body_variable(module, given, options.var)] = without_line_end(cell)
         elif options.var:
             raise usage("--var names the variable of a cell's body, and there is no body")
         missing = [name for name in module.variables if name not in params]
@@ -133,8 +137,6 @@ class LLMMagics(Magics):
 
     def _store(self, name: str | None, result: Any) -> Any:
         if name is not None:
-            if not name.isidentifier():
-                raise usage(f"-o {name}: no name that Python takes")
             self.shell.user_ns[name] = result
         status = getattr(result, "status", None)
         if status is not None and status.is_error and status.value != "length":
@@ -175,6 +177,7 @@ class LLMMagics(Magics):
         """
         return self._wait(self._define(line, cell))
 
+    @no_var_expand
     async def awaited_llm_module(self, line: str, cell: str | None = None) -> Any:
         """`llm_module`, for cells that await."""
         return await self._define(line, cell)
@@ -182,6 +185,7 @@ class LLMMagics(Magics):
     async def _define(self, line: str, cell: str | None) -> Any:
         words = self._words(line)
         options = options_of(self.llm_module.parser, words)
+        check_name(options.out)
         if cell is None:
             raise usage("%%llm_module takes the prompt as the cell's body")
         app = self._session.app
@@ -224,6 +228,16 @@ class LLMMagics(Magics):
         options = parse_argstring(self.llm_log, line)
         with _mistakes_as_usage():
             return look_back(self._session, options)
+
+
+def check_name(name: str | None) -> None:
+    """Refuse a name for a result before anything is sent.
+
+    Raises:
+        UsageError: Python takes no such name.
+    """
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise usage(f"-o {name}: no name that Python takes")
 
 
 def body_variable(module: Module, given: dict[str, Any], wanted: str | None) -> str:

@@ -35,6 +35,13 @@ def test_the_body_loses_its_one_added_line_end(kernel, fake_llm):
     assert fake_llm.requests[2].last_text == texts[0]
 
 
+def test_line_ends_of_windows_are_one_line_end(kernel, fake_llm):
+    """The one that is added goes whole; those in the text are the user's."""
+    fake_llm.script("ok")
+    kernel.run("%%aitoolman summary\na\r\nb\r\n")
+    assert fake_llm.requests[0].last_text == "Summarise: a\r\nb"
+
+
 def test_the_result_is_returned_stored_and_not_shown_twice(kernel, fake_llm):
     """`-o` and `_` hold it; displayed by itself in a later cell it is rich."""
     fake_llm.script("fine")
@@ -60,9 +67,27 @@ def test_an_expression_is_taken_whole_and_keeps_its_type(kernel, fake_llm):
     assert kernel.run("print(r.request_params['language'])").stream == "Old Norse\n"
 
 
+@pytest.mark.parametrize("around", ["", "%%time\n"], ids=["awaiting", "blocking"])
+def test_nobody_else_expands_the_line(kernel, fake_llm, around):
+    """IPython's own {x} and $x stay out of it: numbers stay numbers, text stays text."""
+    fake_llm.script("ok")
+    kernel.run("x = 5")
+    kernel.run(f"{around}%aitoolman translate text={{x}} language='{{x}} $x' -o r")
+    shown = kernel.run("print(r.request_params)").stream
+    assert "'text': 5" in shown
+    assert "'language': '{x} $x'" in shown
+    kernel.run(f"{around}%%llm_module priced --system 'It costs $x or {{x}}'\n{{{{ t }}}}")
+    kernel.run("%%aitoolman priced\nt")
+    assert fake_llm.requests[-1].messages[0]["content"] == "It costs $x or {x}"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
+        ("text={await app} language=x", "an expression here cannot await"),
+        ('text={"a": 1} language=x', "text that begins with a brace goes in quotes"),
+        ("text=a language=b -o 1st", "-o 1st: no name that Python takes"),
+        ("text=a language=b -o class", "-o class: no name that Python takes"),
         ("text={1/0} language=x", "text: {1/0} fails: ZeroDivisionError"),
         ("text={nothing} language=x", "NameError"),
         ("text={1 + } language=x", "no Python expression"),
@@ -149,6 +174,23 @@ def test_a_cell_defines_a_module_and_it_is_live_at_once(kernel, fake_llm):
     assert kernel.run("print(r.data)").stream == "{'mood': 'good'}\n"
     kernel.run("%%llm_module mood\nMood of {{ words }}?")
     assert kernel.run("print(app['mood'].variables)").stream == "['words']\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("%%llm_module m\n+++\nmodel = 'fast'\n{{ x }}", "second line of +++ is missing"),
+        ("%%llm_module m\n+++\nmodel =\n+++\n{{ x }}", "TOML"),
+        ("%%llm_module m -o not-a-name\n{{ x }}", "no name that Python takes"),
+        ("%%aitoolman\nx", "required: module\n"),
+    ],
+)
+def test_a_broken_definition_is_one_line_and_defines_nothing(kernel, cell, words):
+    """What is wrong, and no module of that name afterwards."""
+    failed = kernel.run(cell, ok=False)
+    assert words in failed.evalue + "\n"
+    assert not failed.traceback
+    assert kernel.run("print('m' in app)").stream == "False\n"
 
 
 def test_saved_modules_send_the_same_bytes(kernel, folder, fake_llm):
