@@ -60,8 +60,10 @@ class Section:
 
     def summary(self) -> str:
         """The line that stays of a folded section."""
-        words = len(self.text.split())
-        return f"{self.name} ({words} words, {max(self.ended - self.started, 0):.1f} s)"
+        facts = [f"{len(self.text.split())} words"]
+        seconds = f"{max(self.ended - self.started, 0):.1f}"
+        facts += [] if seconds == "0.0" else [f"{seconds} s"]  # a ledger answers at once
+        return f"{self.name} ({', '.join(facts)})"
 
 
 def told(sections: Iterable[Section]) -> list[Section]:

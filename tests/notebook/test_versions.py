@@ -165,19 +165,23 @@ def test_one_limit_holds_for_all_kinds_of_cells(that_kernel, fake_llm):
 
 
 def interrupt_at_random(kernel, fake_llm, count):
-    """Interrupt a streaming cell at random moments; afterwards nothing is left."""
+    """Interrupt or stop a streaming cell at random moments; afterwards nothing is left."""
     kernel.run("%%llm_module m\n{{ t }}")
     before = stray(kernel)
     moments = random.Random(7)
     fake_llm.script(Reply("word " * 1000, chunk_delay=0.002, delay=0.05))
-    for _ in range(count):
+    for index in range(count):
         cell = kernel.start("%%aitoolman m\nx")
         # What ipykernel does with a signal outside of cells is its own affair.
         kernel.until(lambda cell=cell: cell.shown)
         end = time.monotonic() + moments.uniform(0, 0.4)
         while time.monotonic() < end:
             kernel._take()
-        kernel.interrupt()
+        button = kernel.button(cell)
+        if button and index % 2:
+            kernel.click(button)
+        else:
+            kernel.interrupt()
         kernel.finish(cell, ok=False)
         fake_llm.wait_for(lambda s: s.open_requests == 0, timeout=3)
         assert cell.ename == "Interrupted"
