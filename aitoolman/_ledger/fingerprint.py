@@ -113,7 +113,9 @@ def _named(item: MediaContent) -> dict[str, Any]:
 
 
 def _bytes_of(item: MediaContent, keep: KeepMedia | None) -> dict[str, Any]:
-    data = item.data if item.data is not None else Path(item.filename or "").read_bytes()
+    data = item.data
+    if data is None:
+        data = Path(item.filename or "").expanduser().read_bytes()
     digest = hashlib.sha256(data)
     if keep is not None:
         keep(digest.digest(), bytes(data))

@@ -32,8 +32,10 @@ def _loaded(message: Message) -> Message:
 def _with_data(media: MediaContent) -> MediaContent:
     if not media.filename:
         return media
-    if media.raw_value is not None or media.data is not None:
-        return media._replace(filename=None)
     path = Path(media.filename)
-    kind = media.mime_type or mimetypes.guess_type(path.name)[0]
-    return media._replace(data=path.read_bytes(), mime_type=kind, filename=None)
+    known = media._replace(
+        mime_type=media.mime_type or mimetypes.guess_type(path.name)[0], filename=path.name
+    )
+    if media.raw_value is not None or media.data is not None:
+        return known
+    return known._replace(data=path.expanduser().read_bytes())

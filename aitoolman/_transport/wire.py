@@ -101,6 +101,8 @@ class WireMedia(Wire):
     mime_type: str | None = None
     url: str | None = None
     options: dict[str, Any] | None = None
+    name: str | None = None
+    """What the vendor is told of a file's name; its data are here."""
 
 
 class WireToolCall(Wire):
@@ -368,7 +370,8 @@ def _pack_message(m: Message) -> WireMessage:
 
 
 def _pack_media(m: MediaContent) -> WireMedia:
-    return WireMedia(m.media_type, m.raw_value, m.data, m.mime_type, m.url, m.options)
+    name = None if m.data is None else m.filename
+    return WireMedia(m.media_type, m.raw_value, m.data, m.mime_type, m.url, m.options, name)
 
 
 def unpack_messages(messages: Sequence[WireMessage]) -> list[Message]:
@@ -376,15 +379,18 @@ def unpack_messages(messages: Sequence[WireMessage]) -> list[Message]:
 
 
 def _unpack_message(m: WireMessage) -> Message:
-    media = [
-        MediaContent(w.media_type, w.raw_value, w.data, w.mime_type, None, w.url, w.options)
-        for w in m.media
-    ]
+    media = [_unpack_media(item) for item in m.media]
     return Message(
         m.role, m.content, media or None, m.reasoning_content, m.tool_call_id, m.raw_value,
         None if m.tool_calls is None else [_unpack_tool_call(call) for call in m.tool_calls],
         m.dialect,
     )  # fmt: skip
+
+
+def _unpack_media(w: WireMedia) -> MediaContent:
+    """Media of a client; a name without data would be one of a file to be read here."""
+    name = None if w.data is None else w.name
+    return MediaContent(w.media_type, w.raw_value, w.data, w.mime_type, name, w.url, w.options)
 
 
 def _unpack_tool_call(call: WireToolCall) -> ToolCall:

@@ -55,18 +55,27 @@ async def test_an_answer_is_kept_once_under_its_fingerprint(fake_llm, server, cl
 
 
 async def test_a_served_call_has_the_key_that_a_local_one_has(
-    fake_llm, server, client, provider_config, tmp_path
+    fake_llm, server, client, provider_config, tmp_path, monkeypatch
 ):
-    """Whoever asks, in process or through a server: one question, one fingerprint."""
+    """In process or through a server: one question, one fingerprint, one body; files by name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "p.png").write_bytes(PNG)
-    picture = MediaContent("image", filename=str(tmp_path / "p.png"))
-    turns = [Message("system", "Look."), Message("user", "What is it?", picture)]
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4 a document")
+    media = [
+        MediaContent("image", filename=str(tmp_path / "p.png")),
+        MediaContent("document", filename="~/a.pdf"),
+        MediaContent("document", data=b"%PDF-1.4 another", filename="b.pdf"),
+    ]
+    turns = [Message("system", "Look."), Message("user", "What is it?", media)]
     tools = {"look": {"description": "Look", "param": {"at": {"type": "string"}}}}
     path = tmp_path / "own.db"
     async with LLMLedgerClient(LLMLocalClient(provider_config), path) as local:
         for asking in (client, local):
             await ask(asking, model="default", messages=turns, tools=tools, options={"top_p": 0.5})
     assert ledger_of(server).fingerprints() == Ledger(path).fingerprints()
+    served, own = fake_llm.requests
+    assert served.body == own.body
+    assert "a.pdf" in json.dumps(own.body)
 
 
 @pytest.mark.parametrize("form", ["audit.db", "session.jsonl"])
