@@ -78,15 +78,25 @@ class ModelEntry:
                 is no address or no header value.
         """
         run = Substitution(environ)
-        config = _settings(self)
-        for key in _STRINGS:
-            config[key] = self._apply(run, key, config[key])
-        config["api_key"] = config["api_key"] or None
-        config |= {key: run.apply(value, self._path(key)) for key, value in self.extra.items()}
+        config = self._applied(run)
         problems = run.problems or list(self._check_resolved(config))
         if problems:
             raise LLMConfigError(problems, self.file)
         return _resolved(self, config, run)
+
+    def secrets(self, environ: Mapping[str, str] = os.environ) -> list[str]:
+        """What nobody may see, whatever else is wrong with the entry."""
+        run = Substitution(environ)
+        return list(_secrets(self._applied(run), self._outside(run)))
+
+    def _applied(self, run: Substitution) -> dict[str, Any]:
+        config = _settings(self)
+        for key in _STRINGS:
+            config[key] = self._apply(run, key, config[key])
+        config["api_key"] = config["api_key"] or None
+        return config | {
+            key: run.apply(value, self._path(key)) for key, value in self.extra.items()
+        }
 
     def _apply(self, run: Substitution, key: str, value: Any) -> Any:
         if key == "headers":

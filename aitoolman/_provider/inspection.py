@@ -22,14 +22,14 @@ from .cost import token_cost
 from .endpoint import make_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from .._config import ModelEntry, Price, ResolvedEntry
+    from .._config import ModelEntry, Price, ProviderConfig, ResolvedEntry
     from .._datamodel import Message
     from .endpoint import Endpoint
     from .tokens import TokenEstimator
 
-__all__ = ["describe", "entry_digest", "preview"]
+__all__ = ["describe", "entry_digest", "known_secrets", "preview"]
 
 _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
@@ -118,6 +118,17 @@ def _open(entry: ModelEntry) -> ResolvedEntry:
         return entry.resolve(_Placeholders(os.environ))
 
 
+def known_secrets(config: ProviderConfig) -> Iterator[str]:
+    """What nobody may see of all entries, used or not, as far as their variables are set."""
+    for entry in config.entries.values():
+        yield from _readable(entry.secrets(_Placeholders(os.environ)))
+
+
+def _readable(secrets: Iterable[str]) -> Iterator[str]:
+    """Without those whose variables are not set."""
+    return (secret for secret in secrets if "${" not in secret)
+
+
 def preview(
     endpoint: Endpoint,
     estimator: TokenEstimator,
@@ -135,7 +146,7 @@ def preview(
     entry = endpoint.entry
     resolved = _open(entry)
     # What stands for a missing variable is no secret.
-    redactor = Redactor(secret for secret in resolved.secrets if "${" not in secret)
+    redactor = Redactor(_readable(resolved.secrets))
     target = make_target(resolved, redactor)
     request = LLMProviderRequest(
         "", None, "", entry.name, list(messages), dict(tools or {}), dict(options or {}), stream,

@@ -14,7 +14,7 @@ from .checking import checked_config
 from .clock import Clock
 from .endpoint import Endpoint
 from .http import HttpClient
-from .inspection import describe, preview
+from .inspection import describe, known_secrets, preview
 from .job import Job
 from .pursuit import Pursuit, Tools
 from .tokens import TokenEstimator
@@ -73,8 +73,9 @@ class LLMProviderManager:
         if not isinstance(config, ProviderConfig):
             config = checked_config(config)
         self.config = config
+        redactor = Redactor(known_secrets(config))
         self._tools = Tools(
-            clock or Clock(), HttpClient(), Redactor(), TokenEstimator(), jitter, may_send
+            clock or Clock(), HttpClient(), redactor, TokenEstimator(), jitter, may_send
         )
         self._endpoints: dict[str, Endpoint] = {}
         self._jobs: dict[str, Job] = {}
@@ -227,7 +228,7 @@ class LLMProviderManager:
             return preview(first, self._tools.estimator, messages, tools, options, stream)
 
     def redact(self, text: str) -> str:
-        """`text` without the keys, tokens and passwords that were used so far."""
+        """`text` without the keys, tokens and passwords of the configuration."""
         return self._tools.redactor.text(text)
 
     # The end

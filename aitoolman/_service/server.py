@@ -75,7 +75,7 @@ class LLMServer:
         problems = []
         if not self.table.get("zmq_router_rpc"):
             problems.append(ConfigProblem("server.zmq_router_rpc", _NO_ADDRESS))
-        if self.table.get("share_answers") and self.table.get("audit") == "metadata":
+        if self.table.get("share_answers") and not self._keeps_texts:
             problems.append(ConfigProblem("server.share_answers", _NOTHING_TO_SHARE))
         if self.guests.open and not self.table.get("insecure"):
             problems += [
@@ -94,6 +94,13 @@ class LLMServer:
             return Path(ledger.path).expanduser()
         return default_path(Path(self.config.file) if self.config.file else None)
 
+    @property
+    def _keeps_texts(self) -> bool:
+        """False where the audit, or the ledger that it is, is to have numbers only."""
+        ledger = self.config.resolve_ledger()
+        retention = "full" if ledger is None else ledger.retention
+        return "metadata" not in (self.table.get("audit"), retention)
+
     # The start
 
     async def start(self) -> None:
@@ -110,7 +117,7 @@ class LLMServer:
         self.audit = Audit(
             self.ledger_path,
             self.manager,
-            full=self.table["audit"] == "full",
+            full=self._keeps_texts,
             redact=self._redact,
             publish=self._publish,
         )
@@ -130,7 +137,7 @@ class LLMServer:
     async def _open(self) -> None:
         router = self._bind_router()
         self._bind_publisher()
-        await self.audit.open(self.boot, {"audit": self.table["audit"]})
+        await self.audit.open(self.boot, {"audit": "full" if self._keeps_texts else "metadata"})
         self.reception = Reception(
             router, self.guests, self._handlers(), self, self._pulse, self.limits
         )
@@ -267,7 +274,8 @@ class LLMServer:
 
 _NO_ADDRESS = 'is missing; the server needs an address, for example "tcp://127.0.0.1:5555"'
 _NOTHING_TO_SHARE = (
-    'needs the answers, which audit = "metadata" leaves out; say audit = "full", or do not share'
+    'needs the answers, which audit = "metadata" (or retention in [ledger]) leaves out; keep them,'
+    " or do not share"
 )
 _OPEN_NETWORK = (
     "is reachable from the network, but there is no token: set zmq_auth_token (`aitoolman keygen`"

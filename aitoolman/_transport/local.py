@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._provider.checking import checked_config
+from .._provider.inspection import known_secrets
+from .._secrets import Redactor
 from .home import HomedClient
 
 if TYPE_CHECKING:
@@ -86,9 +88,10 @@ class LLMLocalClient(HomedClient):
         return default_path(Path(self.config.file) if self.config.file else None)
 
     def redact(self, text: str) -> str:
-        """`text` without the keys, tokens and passwords that were used so far."""
-        redact = getattr(self._engine, "redact", None)
-        return text if redact is None else str(redact(text))
+        """`text` without the keys, tokens and passwords of the configuration."""
+        if self._engine is None:
+            return Redactor(known_secrets(self.config)).text(text)
+        return str(self._engine.redact(text))
 
     async def audit_event(self, context_id: str, event_type: str, **kwargs: Any) -> None:
         """Log a business event at INFO on ``aitoolman.audit``, and record it in the ledger."""

@@ -82,3 +82,17 @@ async def test_a_ledger_around_a_local_client_knows_its_secrets(tmp_path, fake_l
         await ask(client, model="m")
     assert b"canary" not in path.read_bytes()
     assert "***" in (Ledger(path).call(1).response or {})["response_text"]
+
+
+async def test_keys_are_known_before_they_are_used(tmp_path, fake_llm, caplog):
+    """An event before the first call, and a prompt with the key of an entry that is never asked."""
+    caplog.set_level(logging.DEBUG, "aitoolman")
+    table = config(fake_llm)
+    table["api"]["other"] = table["api"]["m"] | {"api_key": CANARY, "url": "${NOT_SET}"}
+    path = tmp_path / "ledger.db"
+    async with connect(table, ledger={"mode": "record", "path": str(path)}) as client:
+        await client.audit_event("c", "signed in", key=CANARY)
+        await ask(client, f"my key is {CANARY}", model="m")
+    assert "canary" not in caplog.text
+    assert len(Ledger(path).calls()) == 2
+    assert b"canary" not in b"".join(p.read_bytes() for p in tmp_path.iterdir())

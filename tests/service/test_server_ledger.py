@@ -155,9 +155,9 @@ def test_a_request_is_in_the_file_before_it_is_answered(fake_llm, tmp_path):
     async def main():
         async with LLMZmqClient(process.endpoint, TOKEN) as client:
             await start(client, model="fast", messages=[Message("user", "a question", PICTURE)])
-            await fake_llm.reaches(lambda f: f.open_requests == 1)
-            process.kill()
             ledger = Ledger(process.ledger)
+            await until(lambda: "request" in kinds(ledger))
+            process.kill()
             asked = ledger.call(kinds(ledger)["request"])
             assert asked.request["messages"][0]["content"] == "a question"
             assert asked.response is None
@@ -246,36 +246,45 @@ async def test_a_media_item_stays_while_a_request_needs_it(fake_llm, server, cli
 async def test_no_token_and_no_key_enters_the_servers_ledger(
     fake_llm, serve, server_config, tmp_path
 ):
-    """Quoted in prompts, answers, errors, streams and events: neither in the file nor published."""
+    """Quoted in prompts, answers, errors, streams and events, from the very first request on."""
     server_config["server"]["tokens"] = {"eve": {"token": OTHER_TOKEN}}
-    said = f"sk-test-key and {TOKEN} and {OTHER_TOKEN}"
-    fake_llm.script(
-        [Reply("warm"), Reply(said, chunks=[*said], reasoning=said), Reply(status=401, error=said)]
-    )
+    server_config["api"]["unused"] = {
+        "url": "http://127.0.0.1:9/?key=canary-query", "model": "m", "api_key": "canary-key",
+        "headers": {"X-Other": "canary-header"}, "body_options": {"password": "canary-body"},
+    }  # fmt: skip
+    secrets = ["sk-test-key", TOKEN, OTHER_TOKEN]
+    secrets += [f"canary-{place}" for place in ("query", "key", "header", "body")]
+    said = " and ".join(secrets)
+    fake_llm.script([Reply(said, chunks=[*said], reasoning=said), Reply(status=401, error=said)])
     server = await serve()
     async with (
         LLMZmqClient(server.endpoint, TOKEN) as client,
         AuditFollower(server.pub_endpoint, keys=KEYS) as follower,
     ):
         await until(lambda: follower.beat)
-        await ask(client, model="fast")
+        tools = {"look": {"description": said, "param": {}}}
         for stream in (True, False):
-            await ask(client, said, model="fast", stream=stream, sink=Sink())
+            await ask(
+                client, said, model="fast", stream=stream, sink=Sink(), tools=tools,
+                options={"user": said},
+            )  # fmt: skip
         await client.audit_event("talk", "order", words=said)
         items = await follow(follower, lambda items: items[-1].values["kind"] == "event")
         page = (await server.audit.page(0, 1_000)).events
     await server.close(0)
     ledger_of(server).export(tmp_path / "export.jsonl")
     files = b"".join(p.read_bytes() for p in tmp_path.iterdir() if p.is_file())
-    for secret in ("sk-test-key", TOKEN, OTHER_TOKEN):
+    for secret in secrets:
         assert secret.encode() not in files
         assert secret not in repr(items) + repr(page)
     assert "***" in repr(items)
 
 
-async def test_metadata_leaves_answers_and_media_empty(fake_llm, serve, server_config):
+@pytest.mark.parametrize("table", ["server", "ledger"])
+async def test_metadata_leaves_answers_and_media_empty(fake_llm, serve, server_config, table):
     """Numbers and fingerprints alone; a client that comes back has its answer from memory."""
-    server_config["server"]["audit"] = "metadata"
+    key = {"server": "audit", "ledger": "retention"}[table]
+    server_config[table][key] = "metadata"
     fake_llm.script([Reply("a secret answer"), Reply("so far", hang=True)])
     server = await serve()
     async with LLMZmqClient(server.endpoint, TOKEN) as client:
