@@ -331,3 +331,46 @@ async def test_two_equal_questions_are_two_answers(fake_llm, server, client):
     async with LLMLedgerClient(nobody, server.ledger_path, mode="replay") as replay:
         again = [(await ask(replay, model="fast")).response_text for _ in range(2)]
     assert again == said
+
+
+def test_an_answer_that_a_client_has_outlives_a_kill(fake_llm, tmp_path):
+    """`kill -9` as soon as the client has its answer: it is in the file, once."""
+    fake_llm.script(lambda seen: Reply(f"answer {seen.number}"))
+    process = ServerProcess(tmp_path / "server", fake_llm.openai_url)
+    said = []
+
+    async def one(number):
+        async with LLMZmqClient(process.endpoint, TOKEN) as client:
+            response = await ask(client, f"question {number}", model="fast")
+            process.kill()
+            said.append(response.response_text)
+
+    for number in range(5):
+        process.start()
+        asyncio.run(one(number))
+    ledger = Ledger(process.ledger)
+    for number, text in enumerate(said):
+        (row,) = [row for row in ledger.calls(text=text) if row.kind == "call"]
+        call = ledger.call(row.seq)
+        assert call.request["messages"][0]["content"] == f"question {number}"
+    assert counts(process.ledger)["answers"] == len(said) == 5
+    assert ledger.verify() == []
+
+
+async def test_a_local_program_may_use_the_servers_ledger(
+    fake_llm, server, client, provider_config
+):
+    """Beside a running server: its answers are reused, new ones are rows of the same sequence."""
+    await ask(client, "known", model="fast")
+    async with (
+        LLMLedgerClient(LLMLocalClient(provider_config), server.ledger_path) as local,
+        AuditFollower(server.pub_endpoint, keys=KEYS) as follower,
+    ):
+        await until(lambda: follower.beat)
+        assert (await ask(local, "known", model="fast")).from_ledger
+        await ask(local, "new", model="fast")
+        await ask(client, "known", model="fast")
+        items = await follow(follower, lambda items: items[-1].seq >= 7)
+    assert [item.seq for item in items] == [4, 5, 6, 7]
+    assert [item.values["kind"] for item in items] == ["call", "call", "request", "call"]
+    assert len(fake_llm.requests) == 3
