@@ -199,6 +199,9 @@ class _Exchange:
             protocol = self._connection.protocol
             assert protocol is not None
             self._fresh = self._client.is_first_use(protocol)
+            if protocol.should_close:
+                # While it was idle, something came that would pass for our answer.
+                raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
             self._send(protocol)
             while True:

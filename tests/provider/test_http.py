@@ -388,3 +388,26 @@ async def test_an_encrypted_answer_is_read(client, own_certificate, monkeypatch)
             async with client.exchange(there, b"{}") as reply:
                 assert await reply.read() == b"ok"
     assert len(served) == 1
+
+
+async def test_what_nobody_asked_for_is_no_answer_to_the_next_request(client):
+    """A second answer that comes late, on a connection kept for later, is given up with it."""
+    writers = []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        assert await fetch(client, url) == (200, b"own")
+        writers[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother")
+        [[(idle, _)]] = client._connector._conns.values()
+        while not idle.should_close:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+        assert await fetch(client, url) == (200, b"own")
+        await client.close()
