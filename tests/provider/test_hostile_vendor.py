@@ -233,3 +233,37 @@ async def test_one_json_object_instead_of_a_stream_is_read_for_what_it_is(kind):
         assert (await ask(url)).data == "fine"
     async with vendor(answer({"error": {"message": "no such deployment"}}, kind)) as url:
         assert "no such deployment" in (await ask(url)).error_text
+
+
+ERRORS = [
+    {"error": {"message": "boom"}},
+    {"error": "boom"},
+    {"errors": [{"message": "boom"}]},
+    {"message": "boom", "code": "InternalError", "request_id": "1"},
+    {"detail": "boom"},
+    {"detail": [{"msg": "boom"}]},
+    {"error_code": 17, "error_msg": "boom"},
+    {"success": False, "message": "boom"},
+    {"code": 1234, "msg": "boom", "data": None},
+    {"base_resp": {"status_code": 1002, "status_msg": "boom"}},
+    {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "boom"}},
+]
+ENDS = {
+    "openai": [{"choices": [{"delta": {}, "finish_reason": "stop"}]}],
+    "anthropic": [
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+@pytest.mark.parametrize("error", ERRORS, ids=json.dumps)
+async def test_an_error_inside_an_answer_is_no_good_end(error, kind):
+    """In every shape, whole or in a stream, also where the stream goes on to a normal end."""
+    events = "".join(f"data: {json.dumps(event)}\n\n" for event in [error, *ENDS[kind]])
+    for stream, reply in ((False, answer(error)), (True, answer(events, SSE))):
+        async with vendor(reply) as url:
+            result = await ask(url, stream, type=kind)
+        assert result.status.value == "error: request"
+        assert "boom" in result.error_text

@@ -85,6 +85,8 @@ class AnthropicStreamReader:
             return self._start(response, state, found)
         if kind in ("message_start", "message_delta"):
             self._frame(response, state, found)
+        elif kind is None and error_in(decode_json(data)):
+            _raise_error(data)
         elif kind == "message_stop":
             text, reasoning = self.end(response)
             return StreamEvent(text, reasoning, done=True)

@@ -38,6 +38,8 @@ _WAIT = (
     "overloaded", "rate_limit", "ratelimit", "rate limit", "too many requests", "throttl",
     "resource_exhausted", "requestbursttoofast", "server_busy",
 )  # fmt: skip
+_SAID = ("message", "msg", "error_msg")
+_AROUND = {"code", "type", "request_id", "status", "error_code", "success"}
 
 
 def parse_error_body(status: int, body: str) -> VendorError:
@@ -61,7 +63,8 @@ def error_in(data: Any) -> VendorError | None:
         return _from_error(found, data)
     if data.get("object") == "error" or _looks_like_error(data):
         return _from_error(data, {})
-    return None
+    state = data.get("base_resp")  # MiniMax: {"status_code": 1002, "status_msg": ...}, 0 being fine
+    return _from_error(state, {}) if isinstance(state, dict) and state.get("status_code") else None
 
 
 def request_error(error: VendorError) -> LLMApiRequestError:
@@ -115,16 +118,16 @@ def _from_error(found: Any, around: dict[str, Any]) -> VendorError:
 
 
 def _looks_like_error(data: dict[str, Any]) -> bool:
-    """A bare ``{"code": ..., "message": ...}``, as gateways and DashScope answer."""
+    """A bare ``{"code": ..., "message": ...}``, as gateways, DashScope and Baidu answer."""
     return (
         "choices" not in data
-        and isinstance(data.get("message"), str)
-        and bool(data.keys() & {"code", "type", "request_id", "status"} or len(data) == 1)
+        and any(isinstance(data.get(word), str) for word in _SAID)
+        and bool(data.keys() & _AROUND or len(data) == 1)
     )
 
 
 def _message(data: dict[str, Any]) -> str:
-    message = next((data[k] for k in ("message", "msg", "error_msg", "detail") if data.get(k)), "")
+    message = next((data[k] for k in (*_SAID, "status_msg", "detail") if data.get(k)), "")
     raw = data.get("metadata")
     said = _text(message)
     if isinstance(raw, dict) and isinstance(raw.get("raw"), str):

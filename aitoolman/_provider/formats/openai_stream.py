@@ -57,6 +57,8 @@ class OpenAIStreamReader:
             _raise_error(data)
         if chunk.usage is not None or chunk.x_groq is not None:
             self._usage(response, chunk)
+        if chunk.choices is None and chunk.usage is None and error_in(decode_json(data)):
+            _raise_error(data)
         choice = _first(chunk.choices) if chunk.choices else None
         return self._choice(response, choice) if choice is not None else _NOTHING
 
