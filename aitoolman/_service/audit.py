@@ -41,10 +41,10 @@ TOGETHER_SECONDS = 0.001
 
 
 class _Batch(NamedTuple):
-    """Rows of one transaction, and who waits for it."""
+    """Rows of one transaction, and a future for each."""
 
     rows: list[NewRow]
-    done: asyncio.Future[list[int]]
+    done: list[asyncio.Future[None]]
 
 
 class Audit:
@@ -77,6 +77,8 @@ class Audit:
         self._store: LedgerStore | None = None
         self._batch: _Batch | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._writing = 0
+        """Batches that the writer has."""
 
     async def open(self, boot: str, about: Mapping[str, Any]) -> int:
         """Note the start; mark what an earlier server left without an answer, and count it.
@@ -137,7 +139,7 @@ class Audit:
             new = NewRow(values, said=kept.response.decode())
         else:
             new = self._with_answer(call, values, digest, response)
-        await asyncio.shield(self._write(new))  # others wait for the same commit
+        await self._write(new)
 
     def _with_answer(
         self, call: Call, values: dict[str, Any], digest: str, response: LLMProviderResponse
@@ -192,7 +194,7 @@ class Audit:
             "kind": "event", "client": label, "context": audit.context_id,
             "event": audit.event, "fields": self._redact(_json(fields)),
         }  # fmt: skip
-        await asyncio.shield(self._write(NewRow(values)))
+        await self._write(NewRow(values))
 
     @staticmethod
     def _who(call: Call, kind: str) -> dict[str, Any]:
@@ -203,25 +205,29 @@ class Audit:
             "model": request.model_name, "sample": request.call.sample,
         }  # fmt: skip
 
-    def _write(self, row: NewRow, wait: float = 0.0) -> asyncio.Future[list[int]]:
-        """Write a row with all others of this moment; the future is done after the commit.
+    def _write(self, row: NewRow, wait: float = 0.0) -> asyncio.Future[None]:
+        """Write a row, with all others that come while earlier ones are written.
 
         Args:
             row: Its text is made fit for the file.
             wait: Seconds that the row may wait for others.
+
+        Returns:
+            Done after the commit.
         """
         loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
         if self._batch is None:
-            self._batch = _Batch([], loop.create_future())
+            self._batch = _Batch([], [])
         values = {"time": time.time(), "from_ledger": 0} | row.values
         fit = {n: storable(v) if isinstance(v, str) else v for n, v in values.items()}
         self._batch.rows.append(row._replace(values=fit))
-        if self._timer is not None and not wait:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
+        self._batch.done.append(done)
+        if not self._writing and not wait:
+            self._flush()
+        elif not self._writing and self._timer is None:
             self._timer = loop.call_later(wait, self._flush)
-        return self._batch.done
+        return done
 
     def _flush(self) -> None:
         """Hand what has gathered to the writer."""
@@ -231,20 +237,21 @@ class Audit:
             self._timer = None
         if batch is not None:
             assert self._store is not None
+            self._writing += 1
             written = self._store.begin(lambda db: auditfile.insert(db, batch.rows))
             written.add_done_callback(lambda done: self._written(done, batch))
 
     def _written(self, written: asyncio.Future[list[int]], batch: _Batch) -> None:
-        if written.cancelled():
-            batch.done.cancel()
-        elif (exc := written.exception()) is not None:
-            kinds = ", ".join(str(row.values["kind"]) for row in batch.rows)
-            _log.error("the audit lost rows (%s): %s", kinds, exc)
-            batch.done.set_exception(exc)
-            batch.done.exception()  # not everybody waits for it
+        self._writing -= 1
+        error = written.exception()
+        for done in batch.done:
+            _settle(done, error)
+        if error is None:  # whoever waits goes first, the listeners after them
+            asyncio.get_running_loop().call_soon(self._publish_all, written.result(), batch)
         else:
-            self._publish_all(written.result(), batch)
-            batch.done.set_result(written.result())
+            kinds = ", ".join(str(row.values["kind"]) for row in batch.rows)
+            _log.error("the audit lost rows (%s): %s", kinds, error)
+        self._flush()
 
     def _publish_all(self, numbers: list[int], batch: _Batch) -> None:
         for number, row in zip(numbers, batch.rows, strict=True):
@@ -265,6 +272,16 @@ class Audit:
         assert self._store is not None
         self._flush()
         return await self._store.begin(lambda db: auditfile.answer_of(db, request_id))
+
+
+def _settle(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+        done.exception()  # not everybody waits for it
 
 
 def _numbers_of(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -208,6 +208,7 @@ class LLMServer:
             self._ticking.cancel()
         if self._publisher is not None:
             self._publisher.close()
+            self._publisher = None
         if hasattr(self, "reception"):
             self.reception.close()
         self._doors.close()

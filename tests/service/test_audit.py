@@ -194,6 +194,7 @@ async def test_a_row_is_written_before_it_is_published(fake_llm, server, client)
 
     server.audit._publish = check
     await ask(client)
+    await until(lambda: len(seen) == 2)
     assert seen == [("request",), ("call",)]
 
 
