@@ -28,6 +28,7 @@ async def test_messages_that_cross_in_bursts_all_arrive(tmp_path, seed):
         socket.set_hwm(0)
     here.bind(f"ipc://{tmp_path}/p")
     there.connect(f"ipc://{tmp_path}/p")
+    await until(lambda: here.poll(0, zmq.POLLOUT))
     got = {"here": [], "there": []}
     echoed = []
 
