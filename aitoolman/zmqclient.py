@@ -129,10 +129,21 @@ def _endpoints(given: str | Sequence[str]) -> list[str]:
     problems = [
         ConfigProblem("router_endpoint", f"{part!r} is no address such as tcp://host:5555")
         for part in found
-        if "://" not in part or "*" in part
+        if not _is_address(part)
     ]
     if not found:
         problems = [ConfigProblem("router_endpoint", "names no server")]
     if problems:
         raise LLMConfigError(problems)
     return found
+
+
+def _is_address(endpoint: str) -> bool:
+    """True for ``tcp://`` with host and port (IPv6 in brackets), and for ``ipc://`` with a path."""
+    scheme, _, rest = endpoint.partition("://")
+    if scheme == "ipc":
+        return bool(rest)
+    host, _, port = rest.rpartition(":")
+    plain = ":" not in host or (host.startswith("[") and host.endswith("]"))
+    known = bool(host) and "*" not in host and plain
+    return scheme == "tcp" and known and port.isdecimal() and 0 < int(port) < 65536

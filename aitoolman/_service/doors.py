@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class Doors:
         self._guests = guests
         self._on_refusal = on_refusal
         self._ports: list[Port] = []
+        self._guarded: list[zmq.Socket[bytes]] = []
         if not guests.open:
             socket = context.socket(zmq.REP)
             socket.bind("inproc://zeromq.zap.01")
@@ -57,8 +59,15 @@ class Doors:
             socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # no answer here means: closed
         events = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         self._ports.append(Port(socket.get_monitor_socket(events), self._on_event))
+        self._guarded.append(socket)
 
     def close(self) -> None:
+        """Let nobody in any more. Before the guarded sockets are closed, which tell of themselves
+        to the last, and would wait for ever where nobody listens.
+        """
+        for socket in self._guarded:
+            with contextlib.suppress(zmq.ZMQError):
+                socket.disable_monitor()
         for port in self._ports:
             port.close()
 

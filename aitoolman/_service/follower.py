@@ -13,7 +13,7 @@ from zmq.utils.monitor import parse_monitor_message
 from .._datamodel import LLMApiRequestError
 from .._transport import wire
 from .link import Timing
-from .port import Port, client_context
+from .port import Port, attach, client_context
 from .probe import greeting_mechanism
 from .publisher import HIGH_WATER
 from .remote import RemoteEngine
@@ -98,7 +98,7 @@ class AuditFollower:
         ]
         socket.subscribe(b"")
         try:
-            (socket.bind if self._bind else socket.connect)(self.pub_endpoint)
+            attach(socket, self.pub_endpoint, bind=self._bind)
         except zmq.ZMQError as exc:
             await self.__aexit__()
             text = f"{self.pub_endpoint!r} cannot be listened to: {exc}"
@@ -270,4 +270,5 @@ class AuditFollower:
         parts = urlsplit(router)
         if parts.scheme != "tcp" or parts.hostname not in ("0.0.0.0", "::", "*"):  # noqa: S104
             return router
-        return f"tcp://{urlsplit(self.pub_endpoint).hostname}:{parts.port}"
+        host = self.pub_endpoint.partition("://")[2].rpartition(":")[0]  # with its brackets
+        return f"tcp://{host}:{parts.port}"

@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .._datamodel import LLMApplicationError
 from .._transport import wire
-from .port import Port, client_context
+from .port import Port, attach, client_context
 from .probe import greeting_mechanism
 from .security import SERVER_PUBLIC
 
@@ -156,7 +156,7 @@ class Link:
         self._shaken = False
         self.connections += 1
         try:
-            socket.connect(self.endpoint)
+            attach(socket, self.endpoint, bind=False)
         except zmq.ZMQError as exc:
             self._refuse(f"{self.endpoint!r} is no address to connect to: {exc}")
             return

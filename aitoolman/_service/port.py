@@ -18,7 +18,7 @@ import zmq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Port", "client_context"]
+__all__ = ["Port", "attach", "client_context"]
 
 BURST = 64
 """Messages handled before others on the loop get a turn."""
@@ -38,6 +38,18 @@ def client_context() -> zmq.Context[Any]:
     if pid not in _contexts:
         _contexts[pid] = zmq.Context()
     return _contexts[pid]
+
+
+def attach(socket: zmq.Socket[bytes], endpoint: str, *, bind: bool) -> None:
+    """Bind or connect a socket, to an address of IPv6, too.
+
+    Raises:
+        zmq.ZMQError: That is no address, or it cannot be had.
+    """
+    # Only where one is written: a name would be looked up there alone, and "localhost" not found.
+    if "://[" in endpoint:
+        socket.setsockopt(zmq.IPV6, 1)
+    (socket.bind if bind else socket.connect)(endpoint)
 
 
 class Port:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from .audit import Audit
 from .doors import AUDIT_DOMAIN, ROUTER_DOMAIN, Doors
 from .limits import Limits
 from .lock import FileLock
+from .port import attach
 from .publisher import HIGH_WATER, Publisher
 from .pulse import Pulse
 from .questions import Questions
@@ -38,6 +40,8 @@ __all__ = ["LLMServer"]
 
 _log = logging.getLogger("aitoolman.service")
 
+END_SECONDS = 1.0
+"""The longest that an ending server waits for its sockets."""
 REFUSALS_PER_SECOND = 20
 """How many rows of the audit strangers can make."""
 
@@ -113,7 +117,7 @@ class LLMServer:
         self._lock = FileLock(self.ledger_path)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pulse = Pulse(self._on_thaw, self.limits.freeze)
-        self.manager = LLMProviderManager(self.config, may_send=self._may_send)
+        self.manager = self._make_manager()
         self.audit = Audit(
             self.ledger_path,
             self.manager,
@@ -133,6 +137,9 @@ class LLMServer:
             await self.close(0)
             raise
         self._tick()
+
+    def _make_manager(self) -> LLMProviderManager:
+        return LLMProviderManager(self.config, may_send=self._may_send)
 
     async def _open(self) -> None:
         router = self._bind_router()
@@ -179,7 +186,7 @@ class LLMServer:
         """Bind or connect a socket where the configuration says; gives its address."""
         endpoint: str = self.table[key]
         try:
-            (socket.connect if connect else socket.bind)(endpoint)
+            attach(socket, endpoint, bind=not connect)
         except zmq.ZMQError as exc:
             verb = "connected to" if connect else "bound"
             problem = ConfigProblem(f"server.{key}", f"{endpoint} cannot be {verb}: {exc}")
@@ -202,19 +209,25 @@ class LLMServer:
         self._shut()
         await self.audit.close()
         self._lock.release()
+        await self._let_go()
 
     def _shut(self) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
+        self._doors.close()
         if self._publisher is not None:
             self._publisher.close()
             self._publisher = None
         if hasattr(self, "reception"):
             self.reception.close()
-        self._doors.close()
         for socket in self._sockets:
             socket.close(0)
-        self._loop.run_in_executor(None, self._context.term)
+
+    async def _let_go(self) -> None:
+        """Wait until what was sent last is on its way; a socket that is stuck holds up nobody."""
+        ending = threading.Thread(target=self._context.term, daemon=True)
+        ending.start()
+        await asyncio.to_thread(ending.join, END_SECONDS)
 
     # For the other parts
 

@@ -14,6 +14,8 @@ from aitoolman import (
     Message,
 )
 from aitoolman._datamodel import CallInfo, use_call
+from aitoolman._service.follower import AuditFollower
+from aitoolman._service.security import token_keys
 from aitoolman.zmqclient import LLMZmqClient
 
 from ..fake_llm import Call, Reply
@@ -300,11 +302,35 @@ async def test_a_server_that_is_not_there_is_an_error_in_time():
             await client.describe("fast")
 
 
-@pytest.mark.parametrize("endpoint", ["localhost:5555", "", "tcp://*:5555"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "localhost:5555", "", "tcp://*:5555", "tcp://localhost", "tcp://localhost:0",
+        "tcp://localhost:99999", "tcp://localhost:http", "tcp://:5555", "tcp://[::1]",
+        "tcp://::1:5555", "ipc://", "inproc://x", "http://localhost:5555", "tcp://good:5555,bad",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(endpoint):
     """A mistyped endpoint is a configuration error at once."""
     with pytest.raises(ValueError, match="router_endpoint"):
         LLMZmqClient(endpoint)
+
+
+async def test_an_address_of_ipv6_works(fake_llm, serve, server_config):
+    """Requests and audit, written in brackets; a refusal has its reason there, too."""
+    server_config["server"] |= {"zmq_router_rpc": "tcp://[::1]:*", "zmq_pub_event": "tcp://[::1]:*"}
+    server = await serve(server_config)
+    async with (
+        LLMZmqClient(server.endpoint, TOKEN) as client,
+        LLMZmqClient(server.endpoint) as stranger,
+        AuditFollower(server.pub_endpoint, keys=token_keys(TOKEN)) as follower,
+    ):
+        await until(lambda: follower.beat)
+        assert (await ask(client)).finish_reason == "stop"
+        assert "wants a token" in (await ask(stranger)).error_text
+        async for row in follower.rows():
+            if row.values["kind"] == "call":
+                break
 
 
 async def test_preview_of_what_cannot_be_built_is_the_callers_error(client):
