@@ -8,6 +8,7 @@ import importlib.util
 import itertools
 import re
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from aitoolman import LLMProviderRequest, RequestTask, load_config
+from aitoolman._provider.manager import LLMProviderManager
 from aitoolman._service.link import Timing
 from aitoolman._service.remote import RemoteEngine
 from aitoolman._service.security import token_keys
@@ -42,11 +44,22 @@ def server_loop() -> asyncio.AbstractEventLoop:
     return _loop
 
 
-def serving(config: dict[str, Any], folder: str) -> LLMServer:
+class SteadyServer(LLMServer):
+    """Waits without jitter, on a clock of the test's where it has one."""
+
+    clock: Any = None
+
+    def _make_manager(self) -> LLMProviderManager:
+        return LLMProviderManager(
+            self.config, may_send=self._may_send, clock=self.clock, jitter=lambda: 0.0
+        )
+
+
+def serving(config: dict[str, Any], folder: str) -> SteadyServer:
     """A server of the configuration at an address of its own, not started."""
     server = {"zmq_router_rpc": f"ipc://{folder}/r{next(_numbers)}", "zmq_auth_token": TOKEN}
     own = {key: value for key, value in config.items() if key != "ledger"}
-    return LLMServer(own | {"server": server, "ledger": {"path": f"{folder}/audit.db"}})
+    return SteadyServer(own | {"server": server, "ledger": {"path": f"{folder}/audit.db"}})
 
 
 class ServedClient(LLMZmqClient):
@@ -69,9 +82,10 @@ class ServedClient(LLMZmqClient):
 class ServedManager:
     """Has the methods of a provider manager, with a server between."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], clock: Any = None) -> None:
         self._folder = tempfile.mkdtemp()
         self.server = serving(config, self._folder)
+        self.server.clock = clock
         self._started: asyncio.Task[None] | None = None
         self._engine: RemoteEngine | None = None
         self._waiting: list[asyncio.Task[None]] = []
@@ -91,8 +105,17 @@ class ServedManager:
             self._waiting.append(asyncio.ensure_future(self._call_back(request, callback)))
         return RequestTask(request, self._ended)  # type: ignore[arg-type]
 
+    async def preview(
+        self, model: str, messages: Any, tools: Any = None, options: Any = None, stream: Any = False
+    ) -> Any:
+        return await self._open().preview(model, messages, tools, options, stream)
+
     def under_way(self) -> list[Any]:
         return list(self._open()._calls)
+
+    @property
+    def _endpoints(self) -> Any:
+        return self.server.manager._endpoints
 
     @property
     def _running(self) -> list[Any]:
@@ -124,16 +147,14 @@ async def served_desk(fake_llm: Any) -> Any:
     managers: list[ServedManager] = []
 
     def make(clock: Any = None, entries: Any = None, aliases: Any = None, **keys: Any) -> Desk:
-        if clock is not None:
-            pytest.skip("time is the server's own")
         base = {"url": fake_llm.openai_url, "model": "vendor-1", "parallel": 10, "timeout": 5}
         wanted = entries if entries is not None else {"m": {}}
         config = {
             "api": {name: base | keys | own for name, own in wanted.items()},
             "model_alias": aliases or {},
         }
-        managers.append(ServedManager(config))
-        return Desk(managers[-1], None)  # type: ignore[arg-type]
+        managers.append(ServedManager(config, clock))
+        return Desk(managers[-1], clock)  # type: ignore[arg-type]
 
     yield make
     for manager in managers:
@@ -151,7 +172,8 @@ def rerun(name: str, leave_out: Collection[str] = (), **replaced: Any) -> dict[s
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin is not None
-    module = ModuleType(name)
+    module = ModuleType(f"{name}_served")
+    sys.modules[module.__name__] = module  # dataclasses look there for what they are made of
     module.__dict__.update(__package__=spec.parent, __file__=spec.origin)
     exec(compile(Path(spec.origin).read_text(), spec.origin, "exec"), module.__dict__)
     module.__dict__.update(replaced)
@@ -167,8 +189,13 @@ def rerun(name: str, leave_out: Collection[str] = (), **replaced: Any) -> dict[s
     return {key: value for key, value in own.items() if key not in leave_out}
 
 
-CLIENT = re.compile(r"aitoolman\.LLMLocalClient\(\w+\)|aitoolman\.connect\(\w+, ledger[^)]*\)")
-"""The one line of a program that makes its client."""
+CLIENT = re.compile(r"aitoolman\.LLMLocalClient\(\w+\)|aitoolman\.connect\([^,()]+")
+"""The one line of a program that makes its client, up to what says of its ledger."""
+
+
+def _served_line(found: re.Match[str], endpoint: str) -> str:
+    line = f"aitoolman.connect({endpoint!r}, token={TOKEN!r}"
+    return line + ")" if found[0].endswith(")") else line
 
 
 def served_project(source: Path) -> Any:
@@ -182,13 +209,14 @@ def served_project(source: Path) -> Any:
         folder = shutil.copytree(source, tmp_path / "project", ignore=ignore)
         server = serving(load_config(folder / "config" / "llm_config.toml"), str(tmp_path))
         asyncio.run_coroutine_threadsafe(server.start(), server_loop()).result(10)
-        line = f"aitoolman.connect({server.endpoint!r}, token={TOKEN!r})"
         for program in (folder / "src").glob("*.py"):
-            program.write_text(CLIENT.sub(line, program.read_text()))
+            text = program.read_text()
+            program.write_text(CLIENT.sub(lambda m: _served_line(m, server.endpoint), text))
+            assert server.endpoint in program.read_text() or "connect" not in text, program
         yield folder
-        rows = asyncio.run_coroutine_threadsafe(server.audit.page(0, 100), server_loop())
-        asked = {event.values["kind"] for event in rows.result(10).events}
-        assert {"request", "call"} <= asked, "the programs did not go through the server"
+        rows = asyncio.run_coroutine_threadsafe(server.audit.page(0, 1_000), server_loop())
+        answered = sum(event.values["kind"] == "call" for event in rows.result(10).events)
+        assert answered == fake_llm.requests_seen, "the programs did not go through the server"
         asyncio.run_coroutine_threadsafe(server.close(0), server_loop()).result(10)
 
     return project

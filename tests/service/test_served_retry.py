@@ -1,0 +1,14 @@
+"""tests/provider/test_retry.py through a server."""
+
+from __future__ import annotations
+
+from ..provider.conftest import make_sink, sink  # noqa: F401 - fixtures
+from .served import rerun, served_desk
+
+LEFT_OUT = [
+    # changes the manager itself
+    "test_jitter_only_adds_and_at_most_half",
+]
+
+globals().update(rerun("tests.provider.test_retry", LEFT_OUT))
+make_desk = served_desk
