@@ -125,6 +125,28 @@ async def test_a_follower_that_missed_rows_fetches_them(fake_llm, server, client
     assert numbers(items) == list(range(first, first + 100))
 
 
+async def test_what_zeromq_drops_at_its_high_water_mark_is_fetched(
+    fake_llm, serve, server_config, monkeypatch
+):
+    """Rows that were published and lost, as nobody read them in time, arrive all the same."""
+    monkeypatch.setattr("aitoolman._service.server.HIGH_WATER", 2)
+    monkeypatch.setattr("aitoolman._service.follower.HIGH_WATER", 2)
+    server = await serve()
+    async with (
+        LLMZmqClient(server.endpoint, TOKEN) as client,
+        AuditFollower(server.pub_endpoint, keys=KEYS) as follower,
+    ):
+        await until(lambda: follower.beat)
+        heard = []
+        take = follower._on_event
+        follower._on_event = lambda event: (heard.append(event.seq), take(event))
+        words = "x" * 50_000
+        await asyncio.gather(*(client.audit_event("c", "e", words=words) for _ in range(200)))
+        items = await follow(follower, lambda items: len(items) >= 200)
+    assert numbers(items) == list(range(items[0].seq, items[0].seq + 200))
+    assert len(heard) < 200
+
+
 async def test_a_follower_that_comes_late_starts_where_it_stopped(fake_llm, serve, server_config):
     """With the last number it has, a follower gets all since, over a restart of the server."""
     server = await serve()

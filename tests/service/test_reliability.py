@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -360,17 +361,18 @@ async def test_a_slow_client_is_cut_off_and_slows_nobody(fake_llm, serve, monkey
     server = await serve()
     text = "x" * 30_000
     fake_llm.script(lambda request: Reply(text))
-    slow = RawClient(server.endpoint, rcvhwm=1)
-    await slow.hello()
-    session = next(iter(server.reception.sessions.values()))
     async with LLMZmqClient(server.endpoint, TOKEN) as other:
-        for n in range(900):
-            slow.send("request", f"r{n}", packed())
-        await until(lambda: session.stuck_since is not None, timeout=15)
-        assert (await ask(other)).response_text == text
-        await until(lambda: session.name not in server.reception.sessions, timeout=15)
-        assert (await ask(other)).response_text == text
-    slow.close()
+        slow = RawClient(server.endpoint, rcvhwm=1)
+        try:
+            await slow.hello()
+            (session,) = server.reception.sessions.values()
+            for n in range(900):
+                slow.send("request", f"r{n}", packed())
+            assert (await ask(other)).response_text == text
+            await until(lambda: session.name not in server.reception.sessions, timeout=15)
+            assert (await ask(other)).response_text == text
+        finally:
+            slow.close()
 
 
 def test_fragments_for_a_slow_client_are_merged():
@@ -403,7 +405,12 @@ def test_fragments_for_a_slow_client_are_merged():
         loop.close()
 
 
-async def test_a_batch_does_not_starve_an_interactive_client(fake_llm, serve, provider_config):
+@pytest.mark.parametrize(
+    "count", [1_000, pytest.param(50_000, marks=[pytest.mark.long, pytest.mark.timeout(120)])]
+)
+async def test_a_batch_does_not_starve_an_interactive_client(
+    fake_llm, serve, provider_config, count
+):
     """With thousands of rows in line, another client's call is among the next to be sent."""
     provider_config["default"]["parallel"] = 2
     order = []
@@ -415,11 +422,12 @@ async def test_a_batch_does_not_starve_an_interactive_client(fake_llm, serve, pr
         LLMZmqClient(server.endpoint, TOKEN) as person,
     ):
         rows = [
-            asyncio.create_task(ask(batch, "row", context_id=f"batch/{n}")) for n in range(1_000)
+            asyncio.create_task(ask(batch, "row", context_id=f"batch/{n}")) for n in range(count)
         ]
-        await until(lambda: len(server.requests.running) == 1_000)
+        in_line = min(count, server.limits.max_requests)  # the client keeps the others back
+        await until(lambda: len(server.requests.running) == in_line, timeout=60)
         question = asyncio.create_task(ask(person, "question"))
-        await until(lambda: len(server.requests.running) == 1_001)
+        await until(lambda: len(server.requests.running) == in_line + 1, timeout=60)
         gate.open()
         await question
         assert order.index("question") <= 4
@@ -568,3 +576,21 @@ async def test_a_port_in_use_is_a_configuration_error(serve, server, server_conf
     server_config["ledger"] = {"path": str(tmp_path / "third.db")}
     with pytest.raises(LLMConfigError, match=r"server\.zmq_router_rpc: tcp://127.*cannot be bound"):
         await LLMServer(server_config).start()
+
+
+async def test_a_server_ends_while_strangers_stand_at_its_door(serve):
+    """Handshakes that are under way when it stops do not keep its sockets: all is let go."""
+    for turn in range(20):
+        server = await serve()
+        host, port = server.endpoint.removeprefix("tcp://").split(":")
+        strangers = [socket.create_connection((host, int(port))) for _ in range(10)]
+        raws = [RawClient(server.endpoint) for _ in range(3)]
+        for n, stranger in enumerate(strangers):
+            stranger.sendall((b"\xff" + bytes(8) + b"\x7f\x03\x01CURVE" + bytes(47))[: 10 + 6 * n])
+        await asyncio.sleep(0.001 * (turn % 5))
+        await server.close(0)
+        for stranger in strangers:
+            stranger.close()
+        await until(lambda s=server: s._context.closed)
+        for raw_client in raws:
+            raw_client.close()
