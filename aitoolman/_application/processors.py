@@ -17,7 +17,7 @@ from .typed import is_data_type, parser_for, type_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Processed", "processor_name", "resolve_processor", "run_processor"]
+__all__ = ["BUILT_IN", "Processed", "processor_name", "resolve_processor", "run_processor"]
 
 _log = logging.getLogger("aitoolman.application")
 
@@ -118,12 +118,13 @@ def _what_is_wrong(name: str, word: str, registry: Mapping[str, Any]) -> str:
     if word in _PLAIN:
         return f"the post-processor {name!r} takes nothing after a colon: write {word!r}"
     own = [] if name.startswith(_PREFIX) else [str(known) for known in registry]
-    known = [*own, *_PLAIN, *(f"{rooted}:response" for rooted in _ROOTED)]
+    known = [*own, *BUILT_IN]
     near = difflib.get_close_matches(name.removeprefix(_PREFIX), known, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
     return (
         f"there is no post-processor {name!r}; {hint} "
-        f"(add your own with app.add_processor({name!r}, function))"
+        f"(add your own with app.add_processor({name!r}, function); in a shell, with"
+        f" --processors {name}=MODULE:FUNCTION)"
     )
 
 
@@ -139,6 +140,8 @@ _ROOTED: dict[str, Callable[[str, str], Any]] = {
     "get_xml_tag_content": postprocess.get_xml_tag_content,
     "parse_xml": postprocess.parse_xml,
 }
+BUILT_IN = (*_PLAIN, *(f"{rooted}:response" for rooted in _ROOTED))
+"""The names that every application knows, with a tag where they need one."""
 
 
 async def run_processor(

@@ -11,17 +11,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._datamodel import LLMApplicationError, LLMBatchError
+from .._datamodel import LLMBatchError
+from .places import (
+    PROMPT_FILES,
+    PROVIDER_FILES,
+    add_processors,
+    functions,
+    name_and_value,
+    prompt_file,
+    provider_file,
+)
 from .tables import FORMATS, read_rows, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .._batch.plan import Plan
     from .._batch.result import Batch
     from .._transport.client import LLMClient
@@ -34,7 +40,6 @@ INCOMPLETE = 4
 _PAIRS = [
     ("--columns", "VARIABLE=COLUMN", "the column of a variable, if not its own name; repeatable"),
     ("--constants", "VARIABLE=TEXT", "the same text in every row; repeatable"),
-    ("--processors", "NAME=MODULE:FUNCTION", "a post-processor of your own; repeatable"),
 ]
 
 
@@ -43,12 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (__doc__ or "").split("\n\n", 1)[1]
     parser.add_argument("input", metavar="IN", type=Path, help=f"{', '.join(FORMATS)}")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="where answers go")
-    parser.add_argument("-c", "--config", required=True, help="provider file, or: demo")
-    parser.add_argument("-p", "--prompts", required=True, type=Path, help="prompt file")
+    places = " or ".join(PROVIDER_FILES)
+    parser.add_argument("-c", "--config", help=f"provider file, or: demo (default: {places})")
+    places = " or ".join(PROMPT_FILES)
+    parser.add_argument("-p", "--prompts", help=f"prompt file (default: {places})")
     parser.add_argument("-m", "--module", required=True)
     parser.add_argument("--plan", action="store_true", help="only show what would be sent")
     for name, value, text in _PAIRS:
-        parser.add_argument(name, type=_pair, action="append", default=[], metavar=value, help=text)
+        parser.add_argument(
+            name, type=name_and_value, action="append", default=[], metavar=value, help=text
+        )
+    add_processors(parser)
     parser.add_argument("--answer", metavar="NAME", help="column of the answers (the module)")
     parser.add_argument("--missing", choices=["skip", "error", "empty"], default="skip")
     parser.add_argument("--model", help="another model than the module's")
@@ -59,13 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on-error", choices=["keep", "stop"], default="keep")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(refuse=parser.error)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, mark, value = text.partition("=")
-    if not (name and mark):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _run(arguments: argparse.Namespace, plans: list[Plan]) -> int:
     as_table = ".parquet" in (arguments.input.suffix, getattr(arguments.output, "suffix", ""))
     data = read_rows(arguments.input, as_table=as_table)
-    async with _client(arguments.config) as client:
+    async with _client(arguments.config or provider_file() or PROVIDER_FILES[0]) as client:
         plan = await _plan(client, arguments, data)
         plans.append(plan)
         if arguments.plan:
@@ -98,7 +101,7 @@ async def _run(arguments: argparse.Namespace, plans: list[Plan]) -> int:
         return _write(plan.batch, arguments.output)
 
 
-def _client(source: str) -> LLMClient:
+def _client(source: str | Path) -> LLMClient:
     from .._connect import connect
 
     return connect(source)
@@ -109,8 +112,8 @@ async def _plan(client: LLMClient, arguments: argparse.Namespace, data: Any) -> 
     from .._batch.making import make_plan
     from .._config import load_config
 
-    processors = {name: _function(place) for name, place in arguments.processors}
-    app = LLMApplication(client, load_config(arguments.prompts), processors)
+    prompts = load_config(arguments.prompts or prompt_file() or PROMPT_FILES[0])
+    app = LLMApplication(client, prompts, functions(arguments.processors))
     return await make_plan(
         app,
         arguments.module,
@@ -123,19 +126,6 @@ async def _plan(client: LLMClient, arguments: argparse.Namespace, data: Any) -> 
         whole=arguments.plan,
         _model_name=arguments.model,
     )
-
-
-def _function(place: str) -> Callable[..., Any]:
-    """What ``package.module:function`` names, found from the working directory as well."""
-    module, _, name = place.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise LLMApplicationError(f"--processors {place}: {exc}") from exc
-    finally:
-        del sys.path[0]
-    return found
 
 
 async def _answer(plan: Plan, arguments: argparse.Namespace) -> None:

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from .._datamodel import LLMApplicationError, LLMConfigError, LLMError
 from .chat import Chat, media_from
+from .places import (
+    PROMPT_FILES,
+    PROVIDER_FILES,
+    add_processors,
+    functions,
+    prompt_file,
+    provider_file,
+)
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from .._config import ProviderConfig
     from .._datamodel import LLMModuleResult
     from .._transport.client import LLMClient
 
@@ -27,14 +36,21 @@ A line is a message. Commands:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("-c", "--config", metavar="FILE", help="provider configuration (TOML)")
+    where.add_argument(
+        "-c", "--config", metavar="FILE",
+        help=f"provider file, or: demo (default: {' or '.join(PROVIDER_FILES)}, else demo)",
+    )  # fmt: skip
     where.add_argument(
         "-r", "--router-endpoint", metavar="ENDPOINT", help="a running service: tcp://host:5555"
     )
     parser.add_argument("-a", "--auth", metavar="TOKEN", help="the service's token")
-    parser.add_argument("-m", "--model", help="model or alias")
-    parser.add_argument("-p", "--prompts", metavar="FILE", help="prompt configuration (TOML)")
+    parser.add_argument("-m", "--model", help="model or alias (default: the file's only one)")
     parser.add_argument("--module", help="send messages through this module")
+    parser.add_argument(
+        "-p", "--prompts", metavar="FILE",
+        help=f"where the module is (default: {' or '.join(PROMPT_FILES)})",
+    )  # fmt: skip
+    add_processors(parser)
     parser.add_argument("-s", "--system", metavar="TEXT", help="system prompt")
     parser.add_argument(
         "--media", metavar="FILE", action="append", default=[], help="send a file along"
@@ -65,16 +81,18 @@ def _chat(arguments: argparse.Namespace) -> Iterator[Chat]:
     from .._application.app import LLMApplication
     from .._config import load_config
 
-    if arguments.module and not arguments.prompts:
-        raise ValueError("--module needs the file that defines it: -p app_prompt.toml")
-    if not arguments.model and not arguments.module:
-        raise ValueError("name a model with -m (or a module with -p FILE --module NAME)")
-    prompts = load_config(arguments.prompts) if arguments.prompts else None
+    prompts = arguments.prompts or (prompt_file() if arguments.module else None)
+    if arguments.module and not prompts:
+        raise ValueError(
+            "--module needs the file that defines it: -p FILE (there is no"
+            f" {' and no '.join(PROMPT_FILES)} here)"
+        )
+    config = load_config(prompts) if prompts else None
     client = _client(arguments)
     try:
         chat = Chat(
-            LLMApplication(client, prompts),
-            arguments.model,
+            LLMApplication(client, config, functions(arguments.processors)),
+            arguments.model or (None if arguments.module else _only_model(client)),
             arguments.module,
             arguments.system,
             {"max_tokens": arguments.max_tokens} if arguments.max_tokens else None,
@@ -92,7 +110,21 @@ def _client(arguments: argparse.Namespace) -> LLMClient:
     if arguments.router_endpoint:
         options: dict[str, Any] = {"token": arguments.auth} if arguments.auth else {}
         return connect(arguments.router_endpoint, **options)
-    return connect(arguments.config or "demo")
+    return connect(arguments.config or provider_file() or "demo")
+
+
+def _only_model(client: LLMClient) -> str:
+    """The model of a file that has just one.
+
+    Raises:
+        ValueError: There are several, or the client does not say.
+    """
+    config: ProviderConfig | None = getattr(client, "config", None)
+    entries, aliases = (list(config.entries), list(config.aliases)) if config else ([], [])
+    if len(entries) == 1:
+        return entries[0]
+    known = f"; there are {', '.join([*aliases, *entries])}" if entries else ""
+    raise ValueError(f"name a model with -m (or a module with -p FILE --module NAME){known}")
 
 
 def _one_message(chat: Chat, text: str) -> int:

@@ -7,11 +7,17 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .._batch.words import plural
 from .._datamodel import LLMConfigError
+from .agreement import left_to_the_program, missing_models
+from .places import PROMPT_FILES, PROVIDER_FILES, prompt_file, provider_file
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
+    from .._application.modules import ModuleSet
     from .._config import ModelEntry, ProviderConfig
     from .probes import Finding, Report
 
@@ -19,8 +25,15 @@ _SIGNS = {"ok": "ok  ", "note": "note", "fail": "FAIL"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", metavar="FILE", default="llm_config.toml")
-    parser.add_argument("-p", "--prompts", metavar="FILE", help="also check a prompt configuration")
+    parser.add_argument(
+        "-c", "--config", metavar="FILE",
+        help=f"provider file (default: {' or '.join(PROVIDER_FILES)})",
+    )  # fmt: skip
+    parser.add_argument(
+        "-p", "--prompts", metavar="FILE",
+        help="prompt file, checked by itself and against the other"
+        f" (default: without -c, {' or '.join(PROMPT_FILES)} where there is one)",
+    )  # fmt: skip
     parser.add_argument("--offline", action="store_true", help="check the files, send nothing")
     parser.add_argument("models", nargs="*", metavar="MODEL", help="only these [api] entries")
 
@@ -30,41 +43,47 @@ def run(arguments: argparse.Namespace) -> int:
     from .._config import load_config
     from .._provider.checking import checked_config
 
+    source = arguments.config or provider_file() or PROVIDER_FILES[0]
+    prompts = arguments.prompts or (None if arguments.config else prompt_file())
     try:
-        table = load_config(arguments.config)
+        table = load_config(source)
         config = checked_config(table)
-        print(f"{arguments.config}: {len(config.entries)} models, all keys valid")
-        if arguments.prompts:
-            _check_prompts(arguments.prompts)
+        print(f"{source}: {plural(len(config.entries), 'model')}, all keys valid")
+        modules = _modules(prompts) if prompts else None
     except (LLMConfigError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2
-    dangling = _dangling(config)
+    broken = [*_dangling(config), *(missing_models(modules, config) if modules else ())]
+    _print_findings(broken, left_to_the_program(modules) if modules else ())
     if arguments.offline:
-        return int(dangling)
+        return int(bool(broken))
     reports = asyncio.run(_examine(table, _chosen(config, arguments.models)))
     for report in reports:
         _print_report(report, config.entries[report.name])
-    return int(dangling or not all(report.healthy for report in reports))
+    return int(bool(broken) or not all(report.healthy for report in reports))
 
 
-def _check_prompts(path: str) -> None:
+def _modules(path: str | Path) -> ModuleSet:
     from .._application.modules import ModuleSet
     from .._config import load_config
 
     modules = ModuleSet(load_config(path))
-    print(f"{path}: {len(modules)} modules, all templates valid")
+    print(f"{path}: {plural(len(modules), 'module')}, all templates valid")
+    return modules
 
 
-def _dangling(config: ProviderConfig) -> bool:
-    """Print the aliases that lead nowhere."""
-    found = False
+def _dangling(config: ProviderConfig) -> Iterator[str]:
+    """A sentence for each alias that leads nowhere."""
     for alias, targets in config.aliases.items():
         missing = [t for t in targets if "${" not in t and t not in config.entries]
         if missing:
-            found = True
-            print(f'FAIL  [model_alias] "{alias}": there is no [api] entry {", ".join(missing)}')
-    return found
+            yield f'[model_alias] "{alias}": there is no [api] entry {", ".join(missing)}'
+
+
+def _print_findings(broken: Iterable[str], notes: Iterable[str]) -> None:
+    for sign, sentences in (("fail", broken), ("note", notes)):
+        for sentence in sentences:
+            print(f"{_SIGNS[sign]}  {sentence}")
 
 
 def _chosen(config: ProviderConfig, names: list[str]) -> list[ModelEntry]:

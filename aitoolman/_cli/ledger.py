@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .places import ledger_files
+
 if TYPE_CHECKING:
     import argparse
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-DEFAULT_PATH = Path(".aitoolman") / "ledger.db"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -41,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _action(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     action: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    action.add_argument("--path", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
+    action.add_argument(
+        "--path", type=Path, metavar="FILE",
+        help=".aitoolman/ledger.db, here or beside config/llm_config.toml, unless given",
+    )  # fmt: skip
     action.add_argument("--json", action="store_true", help="print JSON")
     return action
 
@@ -68,7 +72,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 0, 1 where `verify` finds something or calls differ, 2 for wrong arguments."""
     from .._ledger.reader import Ledger
 
-    return _ACTIONS[arguments.action](Ledger(arguments.path), arguments)
+    return _ACTIONS[arguments.action](Ledger(arguments.path or _found()), arguments)
+
+
+def _found() -> Path:
+    """The ledger of the project in the working directory.
+
+    Raises:
+        FileNotFoundError: There is none; the places are named.
+    """
+    places = ledger_files()
+    for path in places:
+        if path.exists():
+            return path
+    looked = " nor at ".join(str(path) for path in places)
+    raise FileNotFoundError(f"there is no ledger at {looked}; name its file with --path")
 
 
 def _ls(ledger: Ledger, arguments: argparse.Namespace) -> int:

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .places import PROVIDER_FILES, provider_file
 
 if TYPE_CHECKING:
     import argparse
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-DEFAULT_FILES = ("llm_config.toml", "config/llm_config.toml")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", metavar="FILE",
-        help=f"provider configuration with a table [server] (default: {DEFAULT_FILES[0]})",
+        help="provider file with a table [server] (default:"
+        f" {' or '.join(PROVIDER_FILES)})",
     )  # fmt: skip
     parser.add_argument(
         "-v", "--verbose", action="store_true",
@@ -40,18 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     from .._service.server import LLMServer
 
     _log(arguments.verbose)
-    server = LLMServer(load_config(_file(arguments.config)))
+    server = LLMServer(load_config(arguments.config or provider_file() or PROVIDER_FILES[0]))
     for warning in server.guests.warnings:
         print(f"aitoolman server: {warning}", file=sys.stderr)
     asyncio.run(_serve(server))
     return 0
-
-
-def _file(given: str | None) -> Path:
-    if given is not None:
-        return Path(given)
-    candidates = [Path(name) for name in DEFAULT_FILES]
-    return next((path for path in candidates if path.exists()), candidates[0])
 
 
 def _log(verbose: bool) -> None:

@@ -72,7 +72,6 @@ def test_a_failed_call_is_exit_code_1_and_one_sentence(fake_llm, config):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "-m"),
         (("-m", "fasst"), "fast"),
         (("-m", "fast", "--module", "shout"), "-p"),
         (("-p", "prompts.toml", "--module", "two"), "a, b"),
@@ -80,7 +79,7 @@ def test_a_failed_call_is_exit_code_1_and_one_sentence(fake_llm, config):
         (("-m", "fast", "--media", "none.png"), "none.png"),
         (("-p", "nowhere.toml", "-m", "fast"), "nowhere.toml"),
     ],
-    ids=["no model", "unknown model", "no file", "two variables", "module", "media", "prompts"],
+    ids=["unknown model", "no file", "two variables", "module", "media", "prompts"],
 )
 def test_wrong_use_is_told_in_one_sentence(fake_llm, config, arguments, said):
     """The message names what to change; nothing is sent."""
@@ -96,6 +95,48 @@ def test_a_module_takes_the_message_as_its_open_variable(fake_llm, config):
     done = pipe(config, "hello", "-p", "prompts.toml", "--module", "shout")
     assert done.stdout == "Say loudly: hello\n"
     assert fake_llm.requests[0].messages[0] == {"role": "system", "content": "Shout."}
+
+
+def test_a_module_may_use_a_function_of_the_project(fake_llm, config):
+    """`--processors` finds it from the working directory, written as a module or as a file."""
+    (config / "app").mkdir()
+    (config / "app" / "own.py").write_text("def loud(text):\n    return text.upper()\n")
+    own = '[module.own]\nmodel = "fast"\ntemplate.user = "{{ x }}"\npost_processor = "loud"\n'
+    (config / "prompts.toml").write_text(own)
+    words = ("-p", "prompts.toml", "--module", "own")
+    refused = pipe(config, "hi", *words)
+    assert refused.returncode == 2
+    assert "--processors loud=MODULE:FUNCTION" in refused.stderr
+    for place in ("app.own:loud", "app/own.py:loud"):
+        assert pipe(config, "hi", *words, "--processors", f"loud={place}").returncode == 0
+    lost = pipe(config, "hi", *words, "--processors", "loud=app.won:loud")
+    assert lost.returncode == 2
+    assert "No module named 'app.won'" in lost.stderr
+    assert len(fake_llm.requests) == 2
+
+
+def test_a_project_is_found_in_its_folder(fake_llm, config):
+    """Without -c and -p the files of config/ are used; their only model needs no name."""
+    (config / "config").mkdir()
+    (config / "llm.toml").rename(config / "config" / "llm_config.toml")
+    (config / "prompts.toml").rename(config / "config" / "app_prompt.toml")
+    done = subprocess.run(
+        [*command(), "--module", "shout"], cwd=config, input="hi", text=True, capture_output=True,
+        timeout=20, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "Say loudly: hi\n")
+
+
+def test_a_file_with_one_model_needs_no_name_and_others_list_theirs(fake_llm, config):
+    """`-m` is asked for only where there is a choice, which is then shown."""
+    assert pipe(config, "hi").stdout == "hi\n"
+    with (config / "llm.toml").open("a") as file:
+        file.write(f'[api.slow]\nurl = "{fake_llm.openai_url}"\nmodel = "s"\n'
+                   '[model_alias]\nbest = "slow"\n')  # fmt: skip
+    done = pipe(config, "hi")
+    assert done.returncode == 2
+    assert "name a model with -m" in done.stderr
+    assert "best, fast, slow" in done.stderr
 
 
 def test_media_files_go_along(fake_llm, config):

@@ -104,3 +104,55 @@ def test_prompts_are_checked_offline(tmp_path, capsys):
     code, said = examine(capsys, "-c", path, "-p", str(prompts), "--offline")
     assert code == 2
     assert "template.user" in said
+
+
+def test_what_a_prompt_file_names_is_held_against_the_provider_file(tmp_path, capsys):
+    """A model in neither file has to be fixed; entries and the aliases of both files are fine."""
+    (tmp_path / "p.toml").write_text(
+        '[model_alias]\nown = "fast"\nlost = "nowhere"\n'
+        + "".join(
+            f'[module.{name}]\nmodel = "{model}"\ntemplate.user = "x"\n'
+            for name, model in [
+                ("a", "gptt"), ("b", "gpt"), ("c", "fast"), ("d", "own"), ("e", "lost"),
+            ]
+        ),
+        encoding="utf-8",
+    )  # fmt: skip
+    path = write(tmp_path, entry("http://h/v1") + '[model_alias]\ngpt = "fast"\n')
+    code, said = examine(capsys, "-c", path, "-p", str(tmp_path / "p.toml"), "--offline")
+    assert code == 1
+    assert [line for line in said.splitlines() if line.startswith("FAIL")] == [
+        "FAIL  [module.\"a\"]: there is no model 'gptt'; did you mean 'gpt'?",
+        "FAIL  [module.\"e\"]: there is no model 'nowhere' (which 'lost' stands for);"
+        " known: 'fast', 'gpt', 'lost', 'own'",
+    ]
+
+
+def test_what_only_a_program_knows_is_a_note(tmp_path, capsys):
+    """A post-processor may be registered in code, and a call may name the model."""
+    (tmp_path / "p.toml").write_text(
+        '[module.a]\nmodel = "fast"\ntemplate.user = "x"\npost_processor = "parse_jsn"\n'
+        '[module.b]\ntemplate.user = "x"\npost_processor = "parse_xml:root"\n',
+        encoding="utf-8",
+    )
+    path = write(tmp_path, entry("http://h/v1"))
+    code, said = examine(capsys, "-c", path, "-p", str(tmp_path / "p.toml"), "--offline")
+    assert code == 0
+    first, second = [line for line in said.splitlines() if line.startswith("note")]
+    assert "'parse_jsn' is not built in; did you mean 'parse_json'?" in first
+    assert "add_processor" in first
+    assert '[module."b"] names no model' in second
+
+
+def test_a_project_is_found_in_its_folder(tmp_path, capsys, monkeypatch):
+    """Without -c both files of config/ are checked, and one model is called one model."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "llm_config.toml").write_text(entry("http://h/v1"), encoding="utf-8")
+    (tmp_path / "config" / "app_prompt.toml").write_text(
+        '[module.a]\nmodel = "fast"\ntemplate.user = "x"\n', encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    code, said = examine(capsys, "--offline")
+    assert code == 0
+    assert "config/llm_config.toml: 1 model, all keys valid" in said
+    assert "config/app_prompt.toml: 1 module, all templates valid" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = {
     "README.md",
     "requirements.txt",
+    "tickets.csv",
     "config/llm_config.toml",
     "config/app_prompt.toml",
     "src/__init__.py",
@@ -103,6 +105,27 @@ def test_the_program_runs_at_once_on_the_embedded_model(tmp_path, run_script):
     lines = done.stdout.splitlines()
     assert [line.split()[0] in ("billing", "bug", "login", "question") for line in lines[:4]]
     assert lines[-1].startswith("The workflow ended with ")
+
+
+@pytest.mark.model
+@pytest.mark.timeout(120)
+def test_the_commands_work_in_a_new_project(tmp_path, monkeypatch):
+    """As its README says them: doctor, client, batch, and the ledger of that batch."""
+    write_starter(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in readme.splitlines() if line.startswith("    ")]
+    commands = [line for line in lines if "aitoolman " in line]
+    assert len(commands) == 4
+    for line in commands:
+        bin_ = Path(sys.executable).parent
+        done = subprocess.run(
+            line, shell=True, capture_output=True, text=True, timeout=60,
+            env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}"},
+        )  # fmt: skip
+        assert done.returncode == 0, (line, done.stderr)
+    answers = (tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()
+    assert len(answers) == 1 + len((tmp_path / "tickets.csv").read_text().splitlines()[1:])
 
 
 @pytest.mark.model

@@ -13,6 +13,7 @@ import pytest
 
 import aitoolman
 from aitoolman._cli.main import COMMANDS, main
+from aitoolman._ledger.schema import open_ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,3 +111,19 @@ def test_ctrl_c_ends_with_one_line_and_the_shells_exit_code(tmp_path):
     assert err.splitlines()[-1] == "aitoolman: interrupted"
     assert "Traceback" not in err
     assert [p.name for p in (tmp_path / "models").iterdir()] == [".lock"]
+
+
+def test_a_ledger_is_looked_for_where_commands_keep_it(tmp_path, monkeypatch, capsys):
+    """Beside the project's provider file, then here; where it is nowhere, both places are named."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "llm_config.toml").write_text('[api.m]\nurl = "http://h"\nmodel = "m"\n')
+    monkeypatch.chdir(tmp_path)
+    assert main(["ledger", "ls"]) == 1
+    said = capsys.readouterr().err
+    assert "no ledger at config/.aitoolman/ledger.db nor at .aitoolman/ledger.db" in said
+    assert "--path" in said
+    for place in (tmp_path, tmp_path / "config"):  # the later one is the likelier
+        open_ledger(place / ".aitoolman" / "ledger.db").close()
+        assert main(["ledger", "verify"]) == 0
+        told = capsys.readouterr().out
+        assert told.startswith(str((place / ".aitoolman").relative_to(tmp_path)))
