@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .._datamodel import LLMApplicationError, LLMConfigError, LLMError
+from .._provider.model_files import KNOWN_MODELS
 from .chat import Chat, media_from
 from .places import (
     PROMPT_FILES,
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from .._config import ProviderConfig
+    from .._config import ModelEntry, ProviderConfig
     from .._datamodel import LLMModuleResult
     from .._transport.client import LLMClient
 
+EMBEDDED_OPTIONS = {"frequency_penalty": 0.5, "max_tokens": 200}
+EMBEDDED = (
+    "(the embedded model answers: with 135 million parameters it shows how things work, knows very"
+    " little, and is often wrong)"
+)
 COMMANDS = """\
 A line is a message. Commands:
   /media FILE   send a file with the next message
@@ -90,14 +96,17 @@ def _chat(arguments: argparse.Namespace) -> Iterator[Chat]:
     config = load_config(prompts) if prompts else None
     client = _client(arguments)
     try:
+        app = LLMApplication(client, config, functions(arguments.processors))
+        model = arguments.model or (None if arguments.module else _only_model(client))
+        options = {"max_tokens": arguments.max_tokens} if arguments.max_tokens else {}
+        embedded = _embedded(client, model) if model else None
+        if embedded:
+            print(EMBEDDED, file=sys.stderr)
+            options = _against_repetition(embedded) | options
         chat = Chat(
-            LLMApplication(client, config, functions(arguments.processors)),
-            arguments.model or (None if arguments.module else _only_model(client)),
-            arguments.module,
-            arguments.system,
-            {"max_tokens": arguments.max_tokens} if arguments.max_tokens else None,
+            app, model, arguments.module, arguments.system, options or None,
             not arguments.no_stream,
-        )
+        )  # fmt: skip
         chat.media = [media_from(path) for path in arguments.media]
         yield chat
     finally:
@@ -125,6 +134,23 @@ def _only_model(client: LLMClient) -> str:
         return entries[0]
     known = f"; there are {', '.join([*aliases, *entries])}" if entries else ""
     raise ValueError(f"name a model with -m (or a module with -p FILE --module NAME){known}")
+
+
+def _embedded(client: LLMClient, model: str) -> ModelEntry | None:
+    """The entry of a model that runs on this machine, where `model` is one."""
+    config: ProviderConfig | None = getattr(client, "config", None)
+    if config is None:
+        return None
+    with contextlib.suppress(LLMError, LLMConfigError):  # told when it is asked
+        entry = config.candidates(model)[0]
+        return entry if entry.model in KNOWN_MODELS and entry.type == "llamacpp" else None
+    return None
+
+
+def _against_repetition(entry: ModelEntry) -> dict[str, Any]:
+    """What keeps so small a model from saying the same until its limit; the user's file wins."""
+    chosen = entry.body_options if entry.file else {}
+    return {name: value for name, value in EMBEDDED_OPTIONS.items() if name not in chosen}
 
 
 def _one_message(chat: Chat, text: str) -> int:

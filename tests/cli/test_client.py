@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import aitoolman
+from aitoolman._cli.client import EMBEDDED, _against_repetition, _embedded
 from tests.vendors.reply import Reply
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +139,36 @@ def test_a_file_with_one_model_needs_no_name_and_others_list_theirs(fake_llm, co
     assert done.returncode == 2
     assert "name a model with -m" in done.stderr
     assert "best, fast, slow" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sent"),
+    [
+        ("", {"frequency_penalty": 0.5, "max_tokens": 200}),
+        ("body_options = { max_tokens = 900 }", {"frequency_penalty": 0.5}),
+    ],
+    ids=["file says nothing", "file says a length"],
+)
+def test_the_embedded_model_is_kept_from_repeating_itself(tmp_path, chosen, sent):
+    """The command's options come in where the user's file leaves them open."""
+    path = tmp_path / "llm.toml"
+    path.write_text(f'[api.small]\ntype = "llamacpp"\nmodel = "smollm2-135m"\n{chosen}\n')
+    entry = _embedded(aitoolman.connect(path), "small")
+    assert _against_repetition(entry) == sent
+
+
+@pytest.mark.model
+@pytest.mark.timeout(120)
+def test_the_embedded_model_comes_to_an_end_and_says_what_it_is(tmp_path):
+    """A question through a pipe outside any project is answered, with one line about the model."""
+    done = subprocess.run(
+        [*command(), "-m", "Fast-Model"], cwd=tmp_path, input="What is the capital of France?\n",
+        text=True, capture_output=True, timeout=100, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Paris" in done.stdout
+    assert done.stderr.splitlines() == [EMBEDDED]
 
 
 def test_media_files_go_along(fake_llm, config):
