@@ -54,8 +54,9 @@ def execute(book: nbformat.NotebookNode) -> None:
     os.environ["AITOOLMAN_VIEW"] = "static"
     os.environ["NO_COLOR"] = "1"
     NotebookClient(
-        book, timeout=SECONDS, store_widget_state=False, resources={"metadata": {"path": str(HERE)}}
-    ).execute()
+        book, timeout=SECONDS, store_widget_state=False, coalesce_streams=True,
+        resources={"metadata": {"path": str(HERE)}},
+    ).execute()  # fmt: skip
 
 
 def record(path: Path) -> None:
