@@ -175,17 +175,21 @@ class Kernel:
                     return str(output["content"]["comm_id"])
         return None
 
-    def click(self, comm_id: str) -> None:
-        """Click a button, as a front end does."""
-        session = self.client.session
-        message = session.msg(
+    def click(self, comm_id: str, subshell: str | None = None) -> None:
+        """Click a button, as a front end does: on the main shell, or on a subshell."""
+        message = self.client.session.msg(
             "comm_msg",
-            {
-                "comm_id": comm_id,
-                "data": {"method": "custom", "content": {"event": "click"}},
-            },
+            {"comm_id": comm_id, "data": {"method": "custom", "content": {"event": "click"}}},
         )
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
         self.client.shell_channel.send(message)
+
+    def subshell(self) -> str:
+        """A thread beside the main shell, such as JupyterLab makes for widgets."""
+        self.client.control_channel.send(self.client.session.msg("create_subshell_request", {}))
+        reply = self.client.get_control_msg(timeout=10)
+        return str(reply["content"]["subshell_id"])
 
 
 HEALTH = """
