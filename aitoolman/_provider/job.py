@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._datamodel import FinishReason, LLMApiRequestError, LLMConfigError, LLMProviderResponse
 from .errors import SinkFailed
@@ -37,22 +37,16 @@ def blank_response(request: LLMProviderRequest) -> LLMProviderResponse:
     )
 
 
-class Desk(Protocol):
+class Desk(NamedTuple):
     """Whoever has requests worked on: the manager."""
 
-    def pursuit(self, job: Job, writer: ReplyWriter) -> Pursuit:
-        """What fills the job's response.
-
-        Raises:
-            LLMApiRequestError: The request cannot be worked on.
-            LLMConfigError: So says the configuration.
-        """
-
-    def answered(self, job: Job) -> None:
-        """The answer is set next."""
-
-    def ended(self, job: Job) -> None:
-        """The job's task is over, its callback included."""
+    pursuit: Callable[[Job, ReplyWriter], Pursuit]
+    """Gives what fills the job's response. Raises LLMApiRequestError or LLMConfigError where the
+    request cannot be worked on."""
+    answered: Callable[[Job], None]
+    """Called just before the answer is set."""
+    ended: Callable[[Job], None]
+    """Called when the job's task is over, its callback included."""
 
 
 class Job:

@@ -15,7 +15,7 @@ from .clock import Clock
 from .endpoint import Endpoint
 from .http import HttpClient
 from .inspection import describe, known_secrets, preview
-from .job import Job
+from .job import Desk, Job
 from .pursuit import Pursuit, Tools
 from .tokens import TokenEstimator
 
@@ -83,6 +83,7 @@ class LLMProviderManager:
         self._running: set[Job] = set()
         """Until the callback, too, is done."""
         self._closed = False
+        self._desk = Desk(self._pursuit, self._answered, self._ended)
 
     def __repr__(self) -> str:
         return f"LLMProviderManager({', '.join(self.config.entries)}; {len(self._jobs)} under way)"
@@ -117,7 +118,7 @@ class LLMProviderManager:
         Raises:
             RuntimeError: There is no running event loop.
         """
-        job = Job(request, self, self._tools.redactor, callback)
+        job = Job(request, self._desk, self._tools.redactor, callback)
         self._jobs.setdefault(request.request_id, job)
         self._running.add(job)
         return RequestTask(request, job.task)
@@ -153,18 +154,18 @@ class LLMProviderManager:
             if context_id in (None, r.context_id) or (r.context_id or "").startswith(below)
         ]
 
-    # What a job asks of its desk
+    # For the jobs
 
-    def answered(self, job: Job) -> None:
+    def _answered(self, job: Job) -> None:
         """The request is under way no longer."""
         if self._jobs.get(job.request.request_id) is job:
             del self._jobs[job.request.request_id]
 
-    def ended(self, job: Job) -> None:
+    def _ended(self, job: Job) -> None:
         """Nothing of the job runs any more."""
         self._running.discard(job)
 
-    def pursuit(self, job: Job, writer: ReplyWriter) -> Pursuit:
+    def _pursuit(self, job: Job, writer: ReplyWriter) -> Pursuit:
         """What answers the job's request.
 
         Raises:
