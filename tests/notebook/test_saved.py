@@ -12,6 +12,8 @@ from .conftest import CANARY, write_project
 from .kernels import ROOT
 from .lab import notebook_file
 
+pytestmark = pytest.mark.timeout(60)
+
 LOAD = "%load_ext aitoolman\napp = %llm_config llm.toml prompts.toml\napp"
 
 
@@ -26,7 +28,7 @@ def notebook(tmp_path, fake_llm, monkeypatch):
     fake_llm.script(Reply(text, reasoning="Let me think.", chunk_delay=0.01))
     notebook_file(tmp_path / "n.ipynb", LOAD, "%%aitoolman summary -o r\nx", "r")
     read = nbformat.read(tmp_path / "n.ipynb", as_version=4)
-    client = NotebookClient(read, timeout=20, resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(read, timeout=40, resources={"metadata": {"path": str(tmp_path)}})
     return client.execute()
 
 
