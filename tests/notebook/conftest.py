@@ -99,7 +99,7 @@ NewKernel = Callable[..., Kernel]
 
 @pytest.fixture
 def new_kernel(tmp_path: Path, fake_llm: FakeLLM) -> Iterator[NewKernel]:
-    """``new_kernel(parallel=, env=, python=)`` starts a kernel of the test's own."""
+    """``new_kernel(parallel=, env=, python=)`` starts a kernel; no cell may show the key."""
     started: list[Kernel] = []
 
     def start(
@@ -115,3 +115,6 @@ def new_kernel(tmp_path: Path, fake_llm: FakeLLM) -> Iterator[NewKernel]:
     yield start
     for one in started:
         one.__exit__()
+    for one in started:
+        for cell in one.cells.values():
+            assert CANARY not in cell.everything

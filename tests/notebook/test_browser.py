@@ -61,6 +61,7 @@ def lab(tmp_path_factory):
     server.root = folder / "work"
     yield server
     server.stop()
+    assert CANARY not in (folder / "lab.log").read_text(errors="replace")
 
 
 @pytest.fixture(scope="module")
