@@ -114,6 +114,11 @@ class TextFragmentChannel(Channel[Optional[str]]):  # noqa: UP045 - as specified
                 waiter = self._register(self._whole_waiters)
             await self._wait(waiter, self._whole_waiters)
 
+    def discard_unread(self) -> int:
+        """Drop the finished messages of which nothing was read; returns how many there were."""
+        with self._lock:
+            return self._remove_finished(-1)
+
     def statistics(self) -> ChannelStatistics:
         """How much is waiting and how much was forgotten, as a snapshot."""
         with self._lock:
@@ -199,19 +204,29 @@ class TextFragmentChannel(Channel[Optional[str]]):  # noqa: UP045 - as specified
             self._wake(self._whole_waiters)
 
     def _forget(self, keep: _Message) -> None:
-        """Drop finished messages, the oldest first, until the rest fits."""
-        index = int(self._begun)
-        while self._size + self._empty > self.limit and index < len(self._messages):
+        """Drop old messages until the rest fits."""
+        forgotten = self._remove_finished(self.limit, keep)
+        self._warn = self._warn or (forgotten > 0 and not self._forgotten)
+        self._forgotten += forgotten
+
+    def _remove_finished(self, limit: int, keep: _Message | None = None) -> int:
+        """Drop finished messages that nobody has begun to read, the oldest first, down to a size.
+
+        Returns:
+            How many there were.
+        """
+        removed, index = 0, int(self._begun)
+        while self._size + self._empty > limit and index < len(self._messages):
             message = self._messages[index]
             if message.finished and message is not keep:
-                self._forget_at(index)
+                self._remove_at(index)
+                removed += 1
             else:
                 index += 1
+        return removed
 
-    def _forget_at(self, index: int) -> None:
+    def _remove_at(self, index: int) -> None:
         self._forgettable -= 1
-        self._warn = self._warn or not self._forgotten
-        self._forgotten += 1
         if index == 0:
             self._drop_first()
             return

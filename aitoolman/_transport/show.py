@@ -33,7 +33,8 @@ class show:  # noqa: N801 - reads as a verb: `async with show(app):`
     """Shows streamed text while its block runs; on leaving, all that was written is shown first.
 
     ``async with`` listens on the running loop, a plain ``with`` on the library's background loop.
-    One `show` serves one block.
+    One `show` serves one block. What earlier calls of an application wrote and nobody read is
+    dropped when the block begins; channels given by label are shown from what is in them.
 
     Args:
         source: An application (its ``stdout``, ``reasoning`` and added text channels), a workflow,
@@ -47,12 +48,19 @@ class show:  # noqa: N801 - reads as a verb: `async with show(app):`
     """
 
     def __init__(self, source: Any) -> None:
-        self.collector = _factory(_channels_of(source))
+        channels = _channels_of(source)
+        self._stale = () if isinstance(source, Mapping) else tuple(channels.values())
+        self.collector = _factory(channels)
         self.collector.follow(source)
         self._task: asyncio.Task[None] | None = None
         self._future: concurrent.futures.Future[None] | None = None
 
+    def _discard_stale(self) -> None:
+        for channel in self._stale:
+            channel.discard_unread()
+
     async def __aenter__(self) -> ChannelCollector:
+        self._discard_stale()
         self._task = asyncio.create_task(self.collector.start_listening())
         return self.collector
 
@@ -77,6 +85,7 @@ class show:  # noqa: N801 - reads as a verb: `async with show(app):`
             raise RuntimeError(
                 "`with show(...)` would wait for its own loop; use `async with` here"
             )
+        self._discard_stale()
         listening = self.collector.start_listening()
         self._future = asyncio.run_coroutine_threadsafe(listening, background.loop)
         return self.collector
@@ -103,7 +112,7 @@ def _report(done: asyncio.Future[None] | concurrent.futures.Future[None], exc: o
         done.result()
 
 
-def _channels_of(source: Any) -> dict[str, Channel[Any]]:
+def _channels_of(source: Any) -> dict[str, Any]:
     if isinstance(source, Mapping):
         return dict(source)
     owner = source if hasattr(source, "channels") else getattr(source, "workflow", None)

@@ -59,6 +59,30 @@ async def test_text_channels_of_an_application_are_shown_and_stdin_is_not(record
     assert recorders == [collector]
 
 
+async def test_what_nobody_read_of_earlier_calls_is_not_shown(recorders):
+    """Only what the block writes; a message that is still being written is part of that."""
+    app = an_app()
+    for text in ("old", None):
+        app.channels["stdout"].write_nowait(text)
+    app.channels["reasoning"].write_nowait("still thi")
+    async with show(app):
+        for text in ("nking", None):
+            app.channels["reasoning"].write_nowait(text)
+        app.channels["stdout"].write_nowait("new")
+    assert recorders[0].text("stdout") == "new"
+    assert recorders[0].text("reasoning") == "still thinking"
+
+
+async def test_channels_given_by_label_are_shown_with_what_is_in_them(recorders):
+    """As a collector shows them."""
+    channel = TextFragmentChannel()
+    channel.write_nowait("before")
+    channel.write_nowait(None)
+    async with show({"Answer": channel}):
+        channel.write_nowait("x")
+    assert recorders[0].text("Answer") == "beforex"
+
+
 async def test_channels_by_label_are_shown_as_given(recorders):
     """A dict, as for a collector."""
     channel = TextFragmentChannel()
