@@ -36,9 +36,6 @@ __all__ = ["Audit"]
 
 _log = logging.getLogger("aitoolman.service")
 
-TOGETHER_SECONDS = 0.001
-"""How long a request's row waits for company: much less than its vendor takes to answer."""
-
 
 class _Batch(NamedTuple):
     """Rows of one transaction, and a future for each."""
@@ -76,7 +73,6 @@ class Audit:
         self._describer = models
         self._store: LedgerStore | None = None
         self._batch: _Batch | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._writing = 0
         """Batches that the writer has."""
 
@@ -109,7 +105,7 @@ class Audit:
         call.question = question_now(call.request)
         values = self._who(call, "request") | {"fields": self._asked(call)}
         media = call.question.media if call.question is not None and self.full else {}
-        self._write(NewRow(values, media=media), wait=TOGETHER_SECONDS)
+        self._write(NewRow(values, media=media))
 
     def _asked(self, call: Call) -> str:
         """What a request says, in the ledger's form; media by their hashes."""
@@ -205,36 +201,29 @@ class Audit:
             "model": request.model_name, "sample": request.call.sample,
         }  # fmt: skip
 
-    def _write(self, row: NewRow, wait: float = 0.0) -> asyncio.Future[None]:
+    def _write(self, row: NewRow) -> asyncio.Future[None]:
         """Write a row, with all others that come while earlier ones are written.
 
         Args:
             row: Its text is made fit for the file.
-            wait: Seconds that the row may wait for others.
 
         Returns:
             Done after the commit.
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._batch is None:
             self._batch = _Batch([], [])
         values = {"time": time.time(), "from_ledger": 0} | row.values
         fit = {n: storable(v) if isinstance(v, str) else v for n, v in values.items()}
         self._batch.rows.append(row._replace(values=fit))
         self._batch.done.append(done)
-        if not self._writing and not wait:
+        if not self._writing:
             self._flush()
-        elif not self._writing and self._timer is None:
-            self._timer = loop.call_later(wait, self._flush)
         return done
 
     def _flush(self) -> None:
         """Hand what has gathered to the writer."""
         batch, self._batch = self._batch, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if batch is not None:
             assert self._store is not None
             self._writing += 1

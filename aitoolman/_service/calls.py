@@ -66,8 +66,6 @@ class Call:
         """True while it waits in the session's queue."""
         self.sent = False
         """True once it went out to a vendor."""
-        self.noted = False
-        """True once it stands in the audit."""
         self.cut: str | None = None
         """Why the server itself ended it."""
         self.question: Question | None = None

@@ -134,7 +134,6 @@ class Requests:
         """The session's own request of this id shall end."""
         call = session.calls.get(request_id)
         if call is not None:
-            self._note(call)
             self._audit.cancel(session.label, call.request.context_id, call.audit_id)
             self._cancel(call)
 
@@ -162,18 +161,11 @@ class Requests:
         call = Call(session, request_id, wired, next(self._numbers), self._loop)
         call.epoch = self._pulse.epoch
         session.calls[request_id] = self.running[call.request.request_id] = call
+        self._audit.request(call)
         if self._sharing is None:
             self._send(call)
-            self._loop.call_soon(self._note, call)  # the vendor need not wait for that
         else:
-            self._note(call)
             self.spawn(self._sharing.serve(call))
-
-    def _note(self, call: Call) -> None:
-        """Put a request into the audit, before anything else that concerns it. Again is fine."""
-        if not call.noted:
-            call.noted = True
-            self._audit.request(call)
 
     def _send(self, call: Call) -> None:
         self._manager.process_request(call.request, self._on_answered)
@@ -203,7 +195,6 @@ class Requests:
 
     async def _answered(self, call: Call, kept: StoredAnswer | None = None) -> None:
         """Write an answer down, unless it is kept already, then hand it over."""
-        self._note(call)
         call.flush()
         body = self._pack(call)
         try:

@@ -6,6 +6,8 @@ from ..provider.conftest import make_sink, sink  # noqa: F401 - fixtures
 from .served import rerun, served_desk
 
 LEFT_OUT = [
+    # steps the one loop that test and manager share
+    "test_a_waiting_attempt_holds_no_slot_and_keeps_its_place",
     # changes the manager itself
     "test_jitter_only_adds_and_at_most_half",
 ]
