@@ -13,7 +13,7 @@ from zmq.utils.monitor import parse_monitor_message
 from .._datamodel import LLMApiRequestError
 from .._transport import wire
 from .link import Timing
-from .port import Port, attach, client_context
+from .port import Port, attach, client_context, keep_alive
 from .probe import greeting_mechanism
 from .publisher import HIGH_WATER
 from .remote import RemoteEngine
@@ -83,8 +83,7 @@ class AuditFollower:
         socket = client_context().socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        keep_alive(socket)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
         if self._keys is not None:
             socket.setsockopt(zmq.CURVE_SERVERKEY, SERVER_PUBLIC())

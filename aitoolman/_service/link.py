@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .._datamodel import LLMApplicationError
 from .._transport import wire
-from .port import Port, attach, client_context
+from .port import Port, attach, client_context, keep_alive
 from .probe import greeting_mechanism
 from .security import SERVER_PUBLIC
 
@@ -168,8 +168,7 @@ class Link:
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5_000)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
+        keep_alive(socket)
         socket.setsockopt(zmq.MAXMSGSIZE, 4 * wire.MAX_BYTES)
         socket.setsockopt(zmq.SNDHWM, 0)  # bounded by what the server lets a session have
         socket.setsockopt(zmq.RCVHWM, 10_000)

@@ -20,7 +20,7 @@ from .audit import Audit
 from .doors import AUDIT_DOMAIN, ROUTER_DOMAIN, Doors
 from .limits import Limits
 from .lock import FileLock
-from .port import attach
+from .port import attach, keep_alive
 from .publisher import HIGH_WATER, Publisher
 from .pulse import Pulse
 from .questions import Questions
@@ -172,6 +172,7 @@ class LLMServer:
             return
         socket = self._socket(zmq.PUB)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
+        keep_alive(socket)
         self._doors.guard(socket, AUDIT_DOMAIN)
         connect = self.table["zmq_pub_event_type"] == "connect"
         self.pub_endpoint = self._attach(socket, "zmq_pub_event", connect)
@@ -302,5 +303,4 @@ def _set_up_router(router: zmq.Socket[bytes], max_bytes: int) -> None:
     router.setsockopt(zmq.SNDHWM, 500)
     router.setsockopt(zmq.RCVHWM, 1_000)
     router.setsockopt(zmq.MAXMSGSIZE, max_bytes + wire.HEADER_BYTES)
-    router.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
-    router.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
+    keep_alive(router)

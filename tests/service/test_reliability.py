@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 import zmq
 
 from aitoolman import LLMConfigError, Message
+from aitoolman._service.follower import AuditFollower
+from aitoolman._service.security import token_keys
 from aitoolman._service.server import LLMServer
 from aitoolman._service.sessions import Session
 from aitoolman._transport import wire
@@ -594,3 +597,59 @@ async def test_a_server_ends_while_strangers_stand_at_its_door(serve):
         await until(lambda s=server: s._context.closed)
         for raw_client in raws:
             raw_client.close()
+
+
+BUSY_SERVER = """
+import sys, zmq
+from aitoolman._service.server import _set_up_router
+router = zmq.Context().socket(zmq.ROUTER)
+_set_up_router(router, 1_000_000)
+router.setsockopt(zmq.RCVHWM, 10)
+print(router.bind_to_random_port("tcp://127.0.0.1"), flush=True)
+sys.stdin.readline()
+count = 0
+while router.poll(1_000):
+    router.recv_multipart()
+    count += 1
+print(count)
+"""
+FLOODING_CLIENT = """
+import sys, zmq
+dealer = zmq.Context().socket(zmq.DEALER)
+dealer.setsockopt(zmq.SNDHWM, 0)
+dealer.connect("tcp://127.0.0.1:" + sys.argv[1])
+for _ in range(50_000):
+    dealer.send(bytes(2_000))
+print("sent", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(60)
+def test_a_client_that_floods_a_busy_server_and_dies_does_not_end_it():
+    """A queue full to the brim with a broken connection behind it: libzmq's own heartbeat would
+    end the process at its next beat, within five seconds."""
+    run = functools.partial(
+        subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with run([sys.executable, "-c", BUSY_SERVER]) as server:
+        port = server.stdout.readline().strip()
+        with run([sys.executable, "-c", FLOODING_CLIENT, port]) as client:
+            assert client.stdout.readline() == "sent\n"
+            client.kill()
+        with pytest.raises(subprocess.TimeoutExpired):  # it lives
+            server.wait(7)
+        rest, _ = server.communicate("\n")
+    assert server.returncode == 0
+    assert int(rest) > 0
+
+
+async def test_no_socket_has_heartbeats_of_zeromq_itself(server, client):
+    """See `keep_alive`: they can end the process, on either side."""
+    await client.describe("fast")
+    [link] = client._engine._links
+    async with AuditFollower(server.pub_endpoint, keys=token_keys(TOKEN)) as follower:
+        sockets = [*server._sockets, link._port.socket, follower._ports[1].socket]
+        assert [s.getsockopt(zmq.HEARTBEAT_IVL) for s in sockets] == [0] * len(sockets)
+        assert {s.getsockopt(zmq.TCP_KEEPALIVE) for s in sockets} == {1}
