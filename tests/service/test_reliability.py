@@ -628,8 +628,8 @@ sys.stdin.readline()
 @pytest.mark.long
 @pytest.mark.timeout(60)
 def test_a_client_that_floods_a_busy_server_and_dies_does_not_end_it():
-    """A queue full to the brim with a broken connection behind it: libzmq's own heartbeat would
-    end the process at its next beat, within five seconds."""
+    """A queue full to the brim with a broken connection behind it: of heartbeats of libzmq's own,
+    five seconds apart, one would find the connection broken, and the next would end the process."""
     run = functools.partial(
         subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -639,7 +639,7 @@ def test_a_client_that_floods_a_busy_server_and_dies_does_not_end_it():
             assert client.stdout.readline() == "sent\n"
             client.kill()
         with pytest.raises(subprocess.TimeoutExpired):  # it lives
-            server.wait(7)
+            server.wait(12)
         rest, _ = server.communicate("\n")
     assert server.returncode == 0
     assert int(rest) > 0
