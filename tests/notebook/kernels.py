@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec
@@ -202,9 +202,20 @@ print(len(asyncio.all_tasks()), there)
 """
 
 
-def stray(kernel: Kernel) -> str:
-    """How many tasks live on the kernel's loop and on the background loop."""
-    return kernel.run(HEALTH).stream
+class Strays(NamedTuple):
+    """How many tasks live on each loop of a kernel."""
+
+    own: int
+    background: int
+
+    def among(self, before: Strays) -> bool:
+        """True where there are no more than before; one of those may have ended meanwhile."""
+        return self.own <= before.own and self.background <= before.background
+
+
+def stray(kernel: Kernel) -> Strays:
+    """The tasks that live on the kernel's loop and on the background loop."""
+    return Strays(*map(int, kernel.run(HEALTH).stream.split()))
 
 
 def interrupted(kernel: Kernel, cell: Cell, fake_llm: FakeLLM, seconds: float = 0.5) -> Cell:

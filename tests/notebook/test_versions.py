@@ -145,7 +145,7 @@ def test_an_interrupt_ends_awaiting_and_blocking_cells(that_kernel, fake_llm, va
             assert cell.traceback == ["Interrupted: interrupted"]
         kernel.until(lambda queued=queued: queued.replied)
         assert queued.status == "aborted"
-        assert stray(kernel) == before
+        assert stray(kernel).among(before)
         fake_llm.script("fine again")
         assert "fine again" in kernel.run("%%aitoolman summary\nx").text
 
@@ -187,7 +187,7 @@ def interrupt_at_random(kernel, version, fake_llm, count):
         kernel.finish(cell, ok=False)
         fake_llm.wait_for(lambda s: s.open_requests == 0, timeout=3)
         assert cell.ename == "Interrupted"
-    assert stray(kernel) == before
+    assert stray(kernel).among(before)
     fake_llm.script("fine")
     assert "fine" in kernel.run("%%aitoolman m\nx").text
 
