@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._application.exchange import status_of
 from .._application.processors import run_processor
-from .._datamodel import FinishReason
+from .._datamodel import UNUSABLE_ENTRY, FinishReason
 from .engine import RowResult
 
 if TYPE_CHECKING:
@@ -28,10 +28,16 @@ _DENIED = {
 """What a request that is not to be repeated says about all the others."""
 
 
+def _unusable(attempt: Attempt) -> bool:
+    return attempt.vendor_code == UNUSABLE_ENTRY
+
+
 def fatal_reason(status: FinishReason, error: str | None, attempts: Sequence[Attempt]) -> str:
     """Why no other row can succeed either; empty where this failure is the row's own."""
     if status is not FinishReason.error_request or not attempts:
         return ""
+    if all(map(_unusable, attempts)):
+        return (error or attempts[-1].reason).rstrip(".")
     last = attempts[-1]
     if last.outcome != "stop" or last.status not in _DENIED:
         return ""

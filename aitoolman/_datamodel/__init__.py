@@ -26,6 +26,7 @@ from .errors import (
 from .messages import MediaContent, Message, ToolCall
 from .requests import LLMDirectRequest, LLMModuleRequest, LLMProviderRequest, Output, TextSink
 from .results import (
+    UNUSABLE_ENTRY,
     Attempt,
     Exchange,
     LLMModuleResult,
@@ -35,6 +36,7 @@ from .results import (
 )
 
 __all__ = [
+    "UNUSABLE_ENTRY",
     "Attempt",
     "CallInfo",
     "ConfigProblem",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .requests import LLMDirectRequest
 
 __all__ = [
+    "UNUSABLE_ENTRY",
     "Attempt",
     "Exchange",
     "LLMModuleResult",
@@ -27,6 +28,8 @@ __all__ = [
     "ModelDescription",
     "RequestPreview",
 ]
+
+UNUSABLE_ENTRY = "unusable_entry"
 
 
 class Attempt(NamedTuple):
@@ -43,7 +46,8 @@ class Attempt(NamedTuple):
     status: int | None = None
     """HTTP status, None where no answer came."""
     vendor_code: str | None = None
-    """The vendor's own error code or type, for example ``"insufficient_quota"``."""
+    """The vendor's own error code or type, for example ``"insufficient_quota"``; our own word
+    ``"unusable_entry"`` where nothing can be sent at all: a variable not set, a package missing."""
     reason: str = ""
     """One sentence, empty for a good answer."""
     wait: float = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._datamodel import LLMApiRequestError, LLMConfigError
+from .._datamodel import UNUSABLE_ENTRY, LLMApiRequestError, LLMConfigError
 from .account import Account
 from .attempt import AttemptRun, encode_request
 from .errors import AttemptFailed, Failure, LineMoved
@@ -118,6 +118,9 @@ class Pursuit:
         self._account.begin(endpoint)
         try:
             target = await endpoint.target()
+        except (LLMConfigError, LLMApiRequestError) as exc:
+            return self._failed(endpoint, Failure(str(exc), code=UNUSABLE_ENTRY, unbilled=True))
+        try:
             body, notes = encode_request(target.strategy, self._request)
         except (LLMConfigError, LLMApiRequestError, AttemptFailed) as exc:
             known = exc.failure if isinstance(exc, AttemptFailed) else Failure(str(exc))

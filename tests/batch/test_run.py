@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import sys
 
 import pandas as pd
 import pytest
@@ -133,6 +134,27 @@ async def test_what_no_row_can_survive_stops_at_once(make_app, fake_llm, reply, 
         await plan.run(progress=False)
     assert plan.batch.complete
     assert plan.batch.summary()["answered"] == 500
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"type": "llamacpp", "model": "smollm2-135m"}, r"pip install 'aitoolman\[local\]'"),
+        ({"url": "http://127.0.0.1:9/v1", "model": "m", "api_key": "${NO_SUCH}"}, "NO_SUCH is not"),
+    ],
+    ids=["package", "variable"],
+)
+async def test_a_model_that_cannot_be_used_at_all_stops_the_run(entry, said, monkeypatch):
+    """A missing package or key is no row's fault: the first row ends it, and all stay open."""
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    prompts = {"module": {"ask": {"model": "m", "template": {"user": "{{ text }}"}}}}
+    async with aitoolman.LLMLocalClient({"api": {"m": entry}}) as client:
+        app = aitoolman.LLMApplication(client, prompts)
+        plan = await app["ask"].plan(texts(300), ledger="off")
+        with pytest.raises(LLMBatchError, match=said):
+            await plan.run(progress=False)
+    assert plan.batch.summary()["pending"] == 300
+    assert plan.batch.summary()["failed"] == 0
 
 
 async def test_max_cost_ends_before_the_money_is_spent(make_app, fake_llm):
