@@ -37,8 +37,8 @@ def bind(
     ``app.vars``.
 
     Raises:
-        LLMApplicationError: `columns` names a column or variable that is not there, or a variable
-            that is a constant as well.
+        LLMApplicationError: `columns` or `constants` names what is not there, or both the same
+            variable.
     """
     names, fixed, notes = set(variables), dict(constants or {}), list[str]()
     given = _turned(dict(columns or {}), names, available, notes)
@@ -68,6 +68,10 @@ def _turned(
 def _check(
     given: dict[str, str], names: set[str], available: list[str], fixed: dict[str, Any]
 ) -> None:
+    for variable in fixed:
+        if variable not in names:
+            hint = did_you_mean(variable, sorted(names))
+            raise LLMApplicationError(f"constants: there is no variable {variable!r}; {hint}")
     for variable, column in given.items():
         if variable not in names:
             hint = did_you_mean(variable, sorted(names))

@@ -166,12 +166,17 @@ class Plan:
             self._scale = shown.prompt_tokens / self.survey.first_tokens
 
     @property
+    def left_to_send(self) -> int:
+        """Requests that were counted and have no answer yet."""
+        return max(0, self.survey.to_send - self.state.asked)
+
+    @property
     def estimate(self) -> Estimate:
         """Tokens, cost and time of the rows that are still to be sent; better after a trial."""
-        survey, state = self.survey, self.state
+        survey = self.survey
         if not survey.complete:
             return estimate(None, None, self._longest, self._experience, self._model)
-        rows = max(0, survey.to_send - state.asked)
+        rows = self.left_to_send
         share = rows / survey.to_send if survey.to_send else 0.0
         tokens = round(survey.prompt_tokens * self._scale * share)
         return estimate(rows, tokens, self._longest, self._experience, self._model)

@@ -37,15 +37,17 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _rows(plan: Plan) -> str:
-    survey = plan.survey
+    survey, done = plan.survey, plan.state.settled
     if survey.rows is None:
-        return "unknown (an iterator): counted while they run"
+        counted = f"; {done:,} done" if done else ""
+        return f"unknown (an iterator): counted while they run{counted}"
     parts = [
         plural(survey.duplicates, "duplicate") if survey.duplicates else "",
         f"{survey.answered:,} already answered" if survey.answered else "",
         f"{survey.missing:,} with missing values ({plan.maker.missing})" if survey.missing else "",
         f"{survey.unrenderable:,} that cannot be rendered" if survey.unrenderable else "",
-        f"{survey.to_send:,} to send",
+        f"{done:,} done" if done else "",
+        f"{plan.left_to_send:,} to send",
     ]
     return f"{plural(survey.rows, 'row')}: {', '.join(filter(None, parts))}"
 
@@ -100,7 +102,8 @@ def _short(text: str, limit: int = _TEXT_SHOWN) -> str:
 
 
 def _title(plan: Plan) -> str:
-    return f"Plan of {plan.module_name!r} over {plan.source.kind} rows; nothing is sent yet"
+    begun = "it has run" if plan.state.settled else "nothing is sent yet"
+    return f"Plan of {plan.module_name!r} over {plan.source.kind} rows; {begun}"
 
 
 def plan_text(plan: Plan) -> str:

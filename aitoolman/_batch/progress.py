@@ -16,6 +16,8 @@ __all__ = ["Progress", "Snapshot", "open_progress"]
 
 LINE_SECONDS = 30.0
 """Where nothing can be redrawn: the time between two lines."""
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+"""Rate and time left are ours: tqdm would count rows that the ledger gives at once."""
 UNKNOWN_SIZE = {"ncols": 100, "nrows": 24}
 
 
@@ -31,25 +33,34 @@ class Snapshot(NamedTuple):
     limit: int | None
     active: int
     seconds: float
-    done_before: int = 0
-    """Rows that were settled when the run began."""
+    asked: int = 0
+    """Rows that a model answered in this run; what a ledger gives takes no time."""
+    to_ask: int | None = None
+    """Rows that a model still has to answer; None where that is not known."""
 
     @property
     def rate(self) -> float:
-        """Rows a second, in this run."""
-        return (self.done - self.done_before) / self.seconds if self.seconds > 0 else 0.0
+        """Rows that are asked a second, in this run."""
+        return self.asked / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def left(self) -> float | None:
         """Seconds to the end, at this rate."""
-        if self.total is None or self.rate == 0:
+        if self.to_ask is None or self.rate == 0:
             return None
-        return (self.total - self.done) / self.rate
+        return self.to_ask / self.rate
+
+    def pace(self) -> str:
+        """Rate and time left, as far as they are known."""
+        left = "" if self.left is None or self.left < 0.05 else f", {clock(self.left)} left"
+        return f"{self.rate:.1f} rows/s{left}"
 
     def details(self) -> str:
         """Everything but the rows."""
         errors = f"{self.failed:,} failed, " if self.failed else ""
-        limit = f", {self.active} of {self.limit} under way" if self.limit else ""
+        # The rows that wait for a slot at the client are no user's affair.
+        active = min(self.active, self.limit or 0)
+        limit = f", {active} of {self.limit} under way" if self.limit else ""
         return (
             f"{errors}{self.attempts:,} attempts, {count(self.tokens)} tokens,"
             f" cost {money(self.cost)}{limit}"
@@ -58,8 +69,7 @@ class Snapshot(NamedTuple):
     def line(self) -> str:
         """All of it in one line."""
         total = "?" if self.total is None else f"{self.total:,}"
-        left = "" if self.left is None or self.left < 0.05 else f", {clock(self.left)} left"
-        return f"{self.done:,} of {total} rows, {self.rate:.1f} rows/s{left}; {self.details()}"
+        return f"{self.done:,} of {total} rows, {self.pace()}; {self.details()}"
 
 
 class Progress(Protocol):
@@ -114,10 +124,10 @@ class _TerminalBar:
         # A terminal that does not know its size says 0, and tqdm would draw nothing.
         known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
         size = {"dynamic_ncols": True} if known else UNKNOWN_SIZE
-        self._bar = tqdm(total=now.total, initial=now.done, unit="row", **size)
+        self._bar = tqdm(total=now.total, initial=now.done, bar_format=BAR, **size)
 
     def show(self, now: Snapshot) -> None:
-        self._bar.set_postfix_str(now.details(), refresh=False)
+        self._bar.set_postfix_str(f"{now.pace()}; {now.details()}", refresh=False)
         self._bar.total = now.total
         self._bar.n = now.done
         self._bar.refresh()

@@ -176,14 +176,17 @@ class Batch:
     def _lines(self) -> list[tuple[str, str]]:
         state = self._state
         tokens = f"{count(state.prompt_tokens)} in, {count(state.completion_tokens)} out"
-        saved = f"{state.from_ledger:,} answers, cost saved {money(state.cost_saved)}"
+        saved = f", cost saved {money(state.cost_saved)}" if state.from_ledger else ""
         return [
             ("answered", f"{state.good:,}"),
             ("failed", f"{state.failed:,}"),
             ("skipped", f"{state.skipped:,}"),
-            ("asked now", f"{state.asked:,} answers, {state.attempts:,} attempts, {tokens}"),
+            (
+                "asked now",
+                f"{plural(state.asked, 'answer')}, {plural(state.attempts, 'attempt')}, {tokens}",
+            ),
             ("cost now", money(state.cost)),
-            ("from ledger", saved),
+            ("from ledger", f"{plural(state.from_ledger, 'answer')}{saved}"),
             *[("error", f"{times:,} x {text[:200]}") for text, times in self._errors().items()],
         ]
 

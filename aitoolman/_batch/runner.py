@@ -75,7 +75,6 @@ class Runner:
         self._flying: set[int] = set()
         self._rows = self._errors = 0
         self._asked_before, self._spent_before = plan.state.asked, plan.state.spent
-        self._settled_before = plan.state.settled
         self._started = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -224,8 +223,23 @@ class Runner:
             limit=engine.window.limit if engine else None,
             active=engine.active if engine else 0,
             seconds=time.monotonic() - self._started,
-            done_before=self._settled_before,
+            asked=state.asked - self._asked_before,
+            to_ask=self._to_ask(),
         )
+
+    def _to_ask(self) -> int | None:
+        """How many rows this run still sends; those that repeat others count where none looked."""
+        plan, again = self._plan, self._again
+        if again is not None:
+            return max(0, len(again) - self._rows)
+        if plan.survey.complete:
+            left = plan.left_to_send
+        elif plan.source.length is not None:
+            left = plan.source.length - plan.state.settled
+        else:
+            return None
+        most = self._limits.limit
+        return left if most is None else max(0, min(left, most - self._rows))
 
     def last_words(self) -> str:
         """The run in one line."""

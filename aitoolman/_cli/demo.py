@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import textwrap
 import time
@@ -13,7 +14,6 @@ from .._datamodel import FinishReason
 from .console import Style, heading, shorten, styled, table, terminal_width
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from .. import LLMApplication, LLMModuleResult, Message
@@ -46,8 +46,14 @@ class Answer(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument(
-        "-n", "--tickets", type=int, metavar="N", help="classify only the first N tickets"
+        "-n", "--tickets", type=_number, metavar="N", help="classify only the first N tickets"
     )
+
+
+def _number(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("there has to be one ticket at least")
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:

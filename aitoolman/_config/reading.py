@@ -185,18 +185,23 @@ def _merged(
     values = {key: copied(spec.default) for key, spec in API_KEYS.items()}
     values |= copied(default) | given
     values |= {key: float(values[key]) for key in _FLOATS}
-    price = given.get("price")
     return ModelEntry(
         name=name,
         file=file,
         headers=headers,
-        price=Price(**price) if price is not None else None,
+        price=_price(given.get("price"), kind),
         type=kind,
         dialect_options=values["quirks"] or {},
         extra=_llamacpp(given, base) if kind == "llamacpp" or has_reference(kind) else {},
         inherited=_inherited(given, default) | from_default,
         **{key: values[key] for key in _PLAIN},
     )
+
+
+def _price(given: Mapping[str, float] | None, kind: str) -> Price | None:
+    if given is None and kind == "llamacpp":
+        return Price(0.0, 0.0)  # nobody sends a bill for this machine
+    return None if given is None else Price(**given)
 
 
 _FLOATS = ("timeout", "retry_duration", "retry_factor", "max_wait", "cooldown")

@@ -55,8 +55,9 @@ def test_variables_that_nothing_fills_are_listed():
         ({"txt": "body"}, None, "no variable 'txt'.*text"),
         ({"text": "bodi"}, None, "no column 'bodi'.*body"),
         ({"text": "body"}, {"text": "x"}, "both columns and constants"),
+        ({"text": "body"}, {"txt": "x"}, "constants: .*no variable 'txt'.*text"),
     ],
-    ids=["unknown variable", "unknown column", "twice"],
+    ids=["unknown variable", "unknown column", "twice", "unknown constant"],
 )
 def test_a_mapping_that_cannot_be_is_an_error_with_a_hint(columns, constants, message):
     """Misspelt names come with the nearest known ones."""

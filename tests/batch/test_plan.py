@@ -154,6 +154,27 @@ async def test_an_unknown_price_stays_unknown(make_app):
     assert "cost       unknown" in repr(plan)
 
 
+async def test_the_embedded_model_costs_nothing_unless_it_is_priced():
+    """Known to be 0: the machine is the user's own."""
+    embedded = {"type": "llamacpp", "model": "smollm2-135m"}
+    for entry, price in [({}, (0.0, 0.0)), ({"price": {"input": 1.0, "output": 2.0}}, (1.0, 2.0))]:
+        client = aitoolman.LLMLocalClient({"api": {"m": embedded | entry}})
+        found = (await client.describe("m")).price
+        assert (found["input"], found["output"]) == price
+        await client.close()
+
+
+async def test_a_plan_that_has_run_says_what_is_left(make_app):
+    """Looked at again after a trial, it counts on."""
+    async with make_app() as app:
+        plan = await app["ask"].plan(["a", "b", "c"])
+        assert "nothing is sent yet" in repr(plan)
+        await plan.run(limit=1, progress=False)
+        assert "nothing is sent yet" not in repr(plan)
+        assert "3 rows: 1 done, 2 to send" in repr(plan)
+        assert "1 done" in plan._repr_html_()
+
+
 async def test_cost_and_time_are_known_after_a_trial(make_app, fake_llm):
     """The trial's answers tell how long and how slow the others are."""
     fake_llm.script(lambda seen: Reply("four words of answer", delay=0.02))

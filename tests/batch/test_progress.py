@@ -18,23 +18,30 @@ from .killing import command, environment, write_project
 
 NOW = Snapshot(
     done=1200, total=5000, failed=3, tokens=45_000, cost=1.5, attempts=1210, limit=20, active=22,
-    seconds=60.0, done_before=600,
+    seconds=60.0, asked=600, to_ask=3000,
 )  # fmt: skip
 
 
 def test_a_line_says_everything():
     """Rows, rate, time left, failures, attempts, tokens, cost, limit."""
     assert NOW.line() == (
-        "1,200 of 5,000 rows, 10.0 rows/s, 6 min 20 s left; 3 failed, 1,210 attempts,"
-        " 45,000 tokens, cost 1.50, 22 of 20 under way"
+        "1,200 of 5,000 rows, 10.0 rows/s, 5 min 0 s left; 3 failed, 1,210 attempts,"
+        " 45,000 tokens, cost 1.50, 20 of 20 under way"
     )
 
 
 def test_what_is_unknown_is_not_guessed():
     """No length, no price, no rate."""
-    line = NOW._replace(total=None, cost=None, seconds=0.0).line()
+    line = NOW._replace(total=None, to_ask=None, cost=None, seconds=0.0).line()
     assert line.startswith("1,200 of ? rows, 0.0 rows/s; ")
     assert "cost unknown" in line
+
+
+def test_what_the_ledger_gives_is_no_speed():
+    """After a resume, rate and time left are those of the rows that a model answers."""
+    now = NOW._replace(done=4990, asked=60, to_ask=10)
+    assert now.line().startswith("4,990 of 5,000 rows, 1.0 rows/s, 10 s left; ")
+    assert " left" not in NOW._replace(asked=0).line()
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ async def test_a_model_that_cannot_be_used_at_all_stops_the_run(entry, said, mon
         with pytest.raises(LLMBatchError, match=said):
             await plan.run(progress=False)
     assert plan.batch.summary()["pending"] == 300
+    assert "cost saved" not in repr(plan.batch)
     assert plan.batch.summary()["failed"] == 0
 
 

@@ -39,6 +39,15 @@ def test_the_demo_has_the_names_of_the_sample_files():
     assert {m["model"] for m in prompts["module"].values() if "model" in m} <= names
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "x"])
+def test_no_tickets_are_refused(number, capsys):
+    """There would be nothing to show, and no share to tell."""
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", "-n", number])
+    assert caught.value.code == 2
+    assert "--tickets" in capsys.readouterr().err
+
+
 def test_a_table_fits_a_narrow_terminal(capsys, monkeypatch):
     """The first column gives way; the others keep their content."""
     monkeypatch.setenv("COLUMNS", "40")
