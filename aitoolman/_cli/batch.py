@@ -9,13 +9,13 @@ The output file is written whole, at the end; where that is not reached, what th
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._datamodel import LLMBatchError
+from .interrupts import run_interruptible
 from .places import (
     PROMPT_FILES,
     PROVIDER_FILES,
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.refuse(f"{path}: the file must end in one of {', '.join(FORMATS)}")
     plans: list[Plan] = []
     try:
-        return asyncio.run(_run(arguments, plans))
+        return run_interruptible(_run(arguments, plans))
     except KeyboardInterrupt:
         if plans and not arguments.plan:
             _write(plans[0].batch, arguments.output)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._datamodel import LLMConfigError, LLMError, did_you_mean
+from .interrupts import INTERRUPTED, ignore_further_ones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +31,6 @@ COMMANDS = {
 }
 """Each command and what it does; its code is the module of the same name in this folder."""
 
-INTERRUPTED = 130
-"""The exit code that shells give to Ctrl-C."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 fine, 1 failed, 2 called wrongly.
@@ -44,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
+        if arguments is None:  # a process of its own
+            ignore_further_ones()
         _complain("interrupted", start="\n" if sys.stderr.isatty() else "")
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough

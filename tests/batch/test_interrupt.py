@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import subprocess
@@ -137,6 +138,25 @@ def test_ctrl_c_in_a_script_keeps_what_is_there(tmp_path, script):
         out, errors = process.communicate(timeout=15)
         assert out.strip() == "partial kept", errors
         fake.wait_for(lambda stats: stats["open_requests"] == 0, timeout=1)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.003, 0.03, 0.3], ids=str)
+def test_an_impatient_second_ctrl_c_changes_nothing(tmp_path, pause):
+    """Exit code 130, the part written, and not a word from the machinery."""
+    with FakeLLMProcess("--delay", "0.01") as fake:
+        write_project(tmp_path, fake, 400)
+        process = start(tmp_path, "-o", "out.csv")
+        run_on(process, fake, 60)
+        for _ in range(4):
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(pause)
+        _, errors = process.communicate(timeout=15)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "aitoolman: interrupted"
+    for word in ("Traceback", "never retrieved", "Unclosed", "Exception"):
+        assert word not in errors
+    assert len((tmp_path / "out.partial.csv").read_text().splitlines()) == 401
 
 
 def test_ctrl_c_of_the_command_leaves_a_part_and_the_next_one_goes_on(tmp_path):
