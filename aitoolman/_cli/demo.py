@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "label_of", "run"]
 
-LABELS = {"payment": "billing", "bug": "bug", "login": "login", "question": "question"}
+LABELS = {"payment": "billing", "crash": "bug", "login": "login", "question": "question"}
 """The words that the model answers with, and the labels that they stand for."""
 
 QUESTION = "What does the support team of a software company do?"
@@ -138,7 +138,8 @@ def _show_answers(answers: list[Answer], seconds: float) -> None:
         if answer.result.status.is_error:
             print(styled(f"{shorten(answer.text, 30)}  {answer.result.error_text}", "red"))
     right = sum(answer.right for answer in answers)
-    print(f"\n{styled(_verdict(right, len(answers)), 'bold')} in {seconds:.1f} s. {_HONEST}")
+    verdict = styled(_verdict(right, len(answers)), "bold")
+    print(f"\n{verdict} in {seconds:.1f} s: {_by_label(answers)}.\n{_HONEST}")
 
 
 def _row(answer: Answer) -> tuple[str, ...]:
@@ -154,8 +155,15 @@ def _verdict(right: int, count: int) -> str:
     return f"{right} of {count} right{share}"
 
 
+def _by_label(answers: list[Answer]) -> str:
+    """The right ones of each label, so that no label hides behind the others."""
+    labels = [label for label in LABELS.values() if any(a.label == label for a in answers)]
+    of = {label: [a.right for a in answers if a.label == label] for label in labels}
+    return ", ".join(f"{label} {sum(right)} of {len(right)}" for label, right in of.items())
+
+
 _HONEST = (
-    "Chance gives 25%.\n"
+    "Chance gives 25%. The model answers payment for billing and crash for bug.\n"
     "The first took longer: the model read the examples, and remembers them since. It has 135\n"
     "million parameters; a vendor's has thousands of times that, and the program around it stays\n"
     "the same. None of these tickets took part in choosing the prompt."

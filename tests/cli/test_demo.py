@@ -93,6 +93,9 @@ def test_the_demo_runs_in_a_pipe_and_tells_its_accuracy():
     assert len(rows) == 6
     wrong = sum("wrong" in row for row in rows)
     assert f"{6 - wrong} of 6 right" in out
+    by_label = re.search(r"billing \d of 2, bug (\d) of 2, login \d of 1, question \d of 1", out)
+    assert by_label, out
+    assert int(by_label[1]) > 0
     assert "assistant  payment" in out
     assert "aitoolman init my_app" in out
     assert "\x1b" not in out

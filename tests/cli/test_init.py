@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import aitoolman
 from aitoolman._application.app import LLMApplication
@@ -130,32 +131,14 @@ def test_the_commands_work_in_a_new_project(tmp_path, monkeypatch):
 
 @pytest.mark.model
 @pytest.mark.timeout(120)
-def test_the_notebooks_cells_run_from_its_folder(tmp_path, run_script):
-    """All cells, one after another, as a notebook would."""
+@pytest.mark.filterwarnings("default")
+def test_the_notebook_runs_from_its_folder_with_one_output_for_each_cell(tmp_path):
+    """In a real kernel, with the magics: a streamed answer is one output, as every other is."""
     write_starter(tmp_path)
-    notebook = tmp_path / "notebooks" / "first_steps.ipynb"
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = [
-        " ".join(["#", c["id"]]) + "\n" + "".join(c["source"])
-        for c in cells
-        if c["cell_type"] == "code"
-    ]
-    script = tmp_path / "cells.py"
-    script.write_text(RUN_CELLS.replace("CELLS", repr(code)))
-    done = run_script(script, cwd=notebook.parent, timeout=100)
-    assert done.returncode == 0, done.stderr
-    assert "tokens" in done.stdout
-
-
-RUN_CELLS = """
-import ast, asyncio, inspect
-
-async def main():
-    names = {}
-    for cell in CELLS:
-        code = compile(cell, "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        if inspect.isawaitable(waits := eval(code, names)):
-            await waits
-
-asyncio.run(main())
-"""
+    notebook = nbformat.read(tmp_path / "notebooks" / "first_steps.ipynb", 4)
+    place = {"metadata": {"path": str(tmp_path / "notebooks")}}
+    NotebookClient(notebook, timeout=90, resources=place).execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(len(cell.outputs) <= 1 for cell in code)
+    text = "".join(cell.source for cell in code)
+    assert all(magic in text for magic in ("%load_ext", "%llm_config", "%%llm_module", "%llm_log"))

@@ -1,6 +1,6 @@
 """Post-processors: text from the model in, data for the program out."""
 
-LABELS = {"payment": "billing", "bug": "bug", "login": "login", "question": "question"}
+LABELS = {"payment": "billing", "crash": "bug", "login": "login", "question": "question"}
 """Small models choose better among plain words; the program wants its own labels."""
 
 
