@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from .._datamodel import LLMApplicationError, LLMConfigError, LLMError
@@ -31,6 +32,7 @@ EMBEDDED = (
     "(the embedded model answers: with 135 million parameters it shows how things work, knows very"
     " little, and is often wrong)"
 )
+SILENT_SECONDS = 1.0
 COMMANDS = """\
 A line is a message. Commands:
   /media FILE   send a file with the next message
@@ -97,6 +99,9 @@ def _chat(arguments: argparse.Namespace) -> Iterator[Chat]:
     client = _client(arguments)
     try:
         app = LLMApplication(client, config, functions(arguments.processors))
+        asked = arguments.model or (arguments.module and app[arguments.module].config.model)
+        if arguments.router_endpoint and asked:
+            _meet(client, arguments.router_endpoint, app._modules.alias(asked))
         model = arguments.model or (None if arguments.module else _only_model(client))
         options = {"max_tokens": arguments.max_tokens} if arguments.max_tokens else {}
         embedded = _embedded(client, model) if model else None
@@ -120,6 +125,23 @@ def _client(arguments: argparse.Namespace) -> LLMClient:
         options: dict[str, Any] = {"token": arguments.auth} if arguments.auth else {}
         return connect(arguments.router_endpoint, **options)
     return connect(arguments.config or provider_file() or "demo")
+
+
+def _meet(client: LLMClient, endpoint: str, model: str) -> None:
+    """Wait for the server's first word; where that takes long, say for whom.
+
+    Raises:
+        LLMApiRequestError: The server is not there, refuses, or has no such model.
+    """
+    notice = threading.Timer(
+        SILENT_SECONDS, print, [f"waiting for {endpoint}"], {"file": sys.stderr, "flush": True}
+    )
+    notice.daemon = True
+    notice.start()
+    try:
+        client.sync.describe(model)
+    finally:
+        notice.cancel()
 
 
 def _only_model(client: LLMClient) -> str:

@@ -27,6 +27,8 @@ __all__ = ["add_arguments", "run"]
 
 REDRAW_SECONDS = 1.0
 LAST_LINES = 10
+SILENT_SECONDS = 2.0
+"""Nothing heard of a server for so long is worth a word where nothing is drawn."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +129,10 @@ class _Lines:
             print(line, flush=True)
 
     async def keep_drawn(self, follower: AuditFollower) -> None:
-        """Nothing to draw."""
+        """Nothing to draw; but a silence is explained, apart from the lines."""
+        await asyncio.sleep(SILENT_SECONDS)
+        if follower.beat is None:
+            print(f"waiting for {follower.pub_endpoint}", file=sys.stderr, flush=True)
 
 
 class _Screen(_Lines):

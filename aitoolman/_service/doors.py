@@ -98,7 +98,7 @@ class Doors:
     def _on_event(self, frames: list[zmq.Frame]) -> None:
         event = parse_monitor_message([frame.bytes for frame in frames])
         if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            wanted = "no token" if self._guests.open else "a token"
-            self._on_refusal(f"someone came who does not speak as this server does ({wanted})")
+            came = "with a token; this server has none" if self._guests.open else "without a token"
+            self._on_refusal(f"a client was turned away: it came {came}")
         else:
             _log.debug("a connection ended before its handshake was done")

@@ -7,6 +7,7 @@ import os
 import pty
 import queue
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -29,12 +30,18 @@ def process(fake_llm, tmp_path):
     server.kill()
 
 
-def command(*words, env=None, **options):
+def command(*words, env=None, timeout=15, **options):
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "aitoolman", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-        capture_output=True, text=True, timeout=15, **options,
+        capture_output=True, text=True, timeout=timeout, **options,
     )  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 class Running:
@@ -232,3 +239,30 @@ def test_without_pyzmq_the_install_line_is_shown(code):
     )
     assert done.returncode == 1
     assert "pip install 'aitoolman[service]'" in done.stderr
+
+
+@pytest.mark.timeout(60)
+def test_a_client_says_whom_it_waits_for():
+    """Nobody listens at the address: a word after a moment, the reason at the end."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    done = command("client", "-r", endpoint, "-m", "fast", input="a question\n", timeout=40)
+    assert done.returncode == 1
+    first, *_, last = done.stderr.splitlines()
+    assert first == f"waiting for {endpoint}"
+    assert last.startswith("aitoolman client: ")
+    assert endpoint in last
+
+
+def test_a_monitor_in_a_pipe_says_whom_it_waits_for():
+    """On stderr: the lines on stdout stay those of calls and events."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aitoolman", "monitor", "--pub-endpoint", endpoint],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr.readline() == f"waiting for {endpoint}\n"
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=15)
+    assert out == ""
