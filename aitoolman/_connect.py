@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._datamodel import near_names
+
 if TYPE_CHECKING:
     import os
 
@@ -78,4 +80,6 @@ def _load(source: str | os.PathLike[str] | Mapping[str, Any]) -> Mapping[str, An
         from ._config.demo import demo_config
 
         return demo_config()
+    if isinstance(source, str) and near_names(source, ["demo"]) and not Path(source).exists():
+        raise FileNotFoundError(f"there is no configuration file {source!r}; did you mean 'demo'?")
     return load_config(Path(source))

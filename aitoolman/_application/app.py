@@ -80,7 +80,7 @@ class LLMApplication:
         self._source = source or self.context_id
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.context_id!r}, {len(self._modules)} modules)"
+        return f"{type(self).__name__}({self.context_id!r}, {_modules(self._modules)})"
 
     @functools.cached_property
     def channels(self) -> dict[str, Any]:
@@ -312,7 +312,7 @@ class ApplicationFactory(Generic[App]):
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
-        return f"{self._kind.__name__}.factory({self.source!r}, {len(self._modules)} modules)"
+        return f"{self._kind.__name__}.factory({self.source!r}, {_modules(self._modules)})"
 
     def __call__(
         self,
@@ -344,3 +344,7 @@ def _compiled(config: Mapping[str, Any] | ModuleSet | None) -> ModuleSet:
     from .modules import ModuleSet
 
     return config if isinstance(config, ModuleSet) else ModuleSet(config or {})
+
+
+def _modules(modules: ModuleSet) -> str:
+    return f"{len(modules)} module{'' if len(modules) == 1 else 's'}"

@@ -164,7 +164,7 @@ async def test_audit_events_carry_the_context():
 def test_reprs_are_short_and_show_no_prompt():
     """Names and counts, nothing that was sent or could be secret."""
     app = LLMApplication(None, module("secret {{text}}"), context_id="ctx")
-    assert repr(app) == "LLMApplication('ctx', 1 modules)"
+    assert repr(app) == "LLMApplication('ctx', 1 module)"
     assert repr(app["m"]) == "Module('m', model='fast', variables=['text'])"
     assert "secret" not in repr(LLMApplication.factory(None, module("secret")))
 
@@ -279,7 +279,7 @@ async def test_calls_leave_nothing_behind():
 def test_sync_shows_its_object():
     """Repr and completion are those of the object behind it."""
     app = LLMApplication(None, module(), context_id="ctx")
-    assert repr(app.sync) == "LLMApplication('ctx', 1 modules).sync"
+    assert repr(app.sync) == "LLMApplication('ctx', 1 module).sync"
     assert "add_processor" in dir(app.sync)
     with pytest.raises(AttributeError):
         app.sync.vars_ = {}

@@ -127,3 +127,9 @@ def test_a_ledger_is_looked_for_where_commands_keep_it(tmp_path, monkeypatch, ca
         assert main(["ledger", "verify"]) == 0
         told = capsys.readouterr().out
         assert told.startswith(str((place / ".aitoolman").relative_to(tmp_path)))
+
+
+def test_a_slip_in_demo_is_recognized():
+    """Whoever writes connect("dmo") is told of "demo", and not of a file alone."""
+    with pytest.raises(FileNotFoundError, match="did you mean 'demo'"):
+        aitoolman.connect("dmo")
