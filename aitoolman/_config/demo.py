@@ -14,6 +14,7 @@ body_options = { temperature = 0, max_tokens = 512 }
 type = "llamacpp"
 model = "smollm2-135m"
 
+# No other model is behind these names: they let the modules of the sample files run as they stand.
 [model_alias]
 "Creative-Model" = "smollm2-135m"
 "Precise-Model" = "smollm2-135m"
