@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -77,6 +78,7 @@ _PLAIN = [
     for f in _StoredResponse.__struct_fields__
     if f not in ("response_tool_calls", "response_message", "attempts")
 ]
+_plain_of = operator.attrgetter(*_PLAIN)
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _response_decoder = msgspec.json.Decoder(_StoredResponse)
 _fragments_decoder = msgspec.json.Decoder(list[tuple[str, float, str]])
@@ -112,7 +114,7 @@ def is_reusable(response: LLMProviderResponse) -> bool:
 
 def encode_response(response: LLMProviderResponse) -> bytes:
     """The response as JSON, without ids, exchange and whatever belongs to one call only."""
-    stored = _StoredResponse(**{name: getattr(response, name) for name in _PLAIN})
+    stored = _StoredResponse(**dict(zip(_PLAIN, _plain_of(response), strict=True)))
     stored.response_tool_calls = [call._asdict() for call in response.response_tool_calls]
     stored.attempts = [attempt._asdict() for attempt in response.attempts]
     if response.response_message is not None:
