@@ -55,6 +55,9 @@ ANSWERS = {
     "an array cut off": ("[1, 2", [1, 2], True),
     "an object cut off": ('{"a": 1, "b": {"c": [1, 2', {"a": 1, "b": {"c": [1, 2]}}, True),
     "a string cut off": ('{"a": 1, "b": "to be or n', {"a": 1, "b": "to be or n"}, True),
+    "rows cut off in an escape": ('[{"a": 1}, "x \\u26', [{"a": 1}, "x "], True),
+    "rows cut off in a word": ('[{"a": 1}, tru', [{"a": 1}, "tru"], True),
+    "rows cut off in a number": ('[{"a": 1}, 2.', [{"a": 1}, 2], True),
     "rows cut off": ('[{"a": 1}, {"a": 2}', [{"a": 1}, {"a": 2}], True),
     "cut off with inner values": ('{"rows": [{"a": 1}, {"a": 2}], "n": 2', {"rows": [{"a": 1}, {"a": 2}], "n": 2}, True),
     "broken beats a footnote": ('From [1]: {"a": "b", "c": 5,}', {"a": "b", "c": 5}, True),
@@ -174,6 +177,19 @@ def test_cut_off_json_is_repaired_or_refused(value, data):
     assert found.repaired
 
 
+@given(st.dictionaries(st.text(), st.text()), st.text(min_size=1), LAYOUT, st.data())
+def test_an_answer_cut_off_in_a_string_is_its_beginning(before, last, indent, data):
+    """What was said before the cut comes out exactly, escapes and halves of characters aside."""
+    text = json.dumps([before, [last]], indent=indent)
+    start = text.rindex(json.dumps(last)) + 1
+    cut = text[: data.draw(st.integers(start, text.rindex('"')))]
+    said = parse_json_details(cut)
+    assert said.repaired
+    assert said.value[0] == before
+    assert last.startswith(said.value[1][0])
+    assert len(said.value[1][0]) >= len(cut[start:]) // 12
+
+
 PIECES = st.sampled_from(
     ["{", "}", "[", "]", '"', "'", ":", ",", "\\", "a", "1", " ", "\n", "```", "```json\n", "<response>",
      "</response>", "<think>", "</think>", '{"a":', "“", "NaN", "//", "/*", "\ud800", "\x00"]
@@ -205,6 +221,10 @@ HOSTILE = {
     "strings that end in braces": '[{"a":' + '"}' * LONG,
     "numbers and braces": '{"a":' + "1}{" * LONG,
     "spaces after a brace": "{" + " " * MILLION,
+    "a long string cut off": '{"a": "' + "<" * MILLION,
+    "brackets in a string cut off": '{"a": "' + "[" * MILLION,
+    "brackets in a broken string": '{"a": 1,, "b": "' + "[" * LONG,
+    "many broken rows": '{"a":1,,}\n' * 20_000,
     "fences": "```json\n" * LONG,
     "tags": "<response>" * LONG,
     "closing tags": "</response><response>[" * LONG,

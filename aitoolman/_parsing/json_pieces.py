@@ -26,6 +26,7 @@ _POSSIBLE = re.compile(
     r"""\{\s*[^\W\d]\w{0,99}\s*:|\[\s*(?:["'“\[{\d]|-\d|(?:true|false|null)\b)""", re.IGNORECASE
 )
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
+_CUT_WORD = re.compile(r"(?:t(?:ru?)?|f(?:a(?:ls?)?)?|nu?l?|-|\.|[eE][+-]?)\Z")
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+-]*)[ \t]*\r?\n")
 _TAG = re.compile(r"<(/?)(response|answer|output|result|json)>", re.IGNORECASE)
 _OPENING_OF = {"}": "{", "]": "["}
@@ -119,6 +120,8 @@ def _is_cut_off(text: str, start: int, error: json.JSONDecodeError) -> bool:
         text[start] == "{"
         or error.pos >= len(text.rstrip())
         or error.msg.startswith("Unterminated string")
+        or (error.msg.startswith("Invalid \\") and error.pos >= len(text) - 6)
+        or _CUT_WORD.match(text, error.pos) is not None
     )
 
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .json_pieces import BROKEN, Allowance, Piece, decode_whole, find_pieces, find_regions
-from .json_repair import repair
+from .json_repair import Work, repair
 from .thoughts import after_thoughts
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ def _find(text: str) -> ParsedJson | None:
     if value is not BROKEN:
         return ParsedJson(value)
     text = after_thoughts(text)
-    allowance = Allowance(len(text))
+    allowance, work = Allowance(len(text)), Work(len(text))
     everywhere = list(find_pieces(text, allowance))
     for start, end in find_regions(text):
         if _is_inside(everywhere, start, end):
             continue
-        if found := _read_region(text[start:end].strip(), allowance):
+        if found := _read_region(text[start:end].strip(), allowance, work):
             return found
-    return _best(text, everywhere)
+    return _best(text, everywhere, work)
 
 
 def _is_inside(pieces: list[Piece], start: int, end: int) -> bool:
@@ -93,20 +93,20 @@ def _is_inside(pieces: list[Piece], start: int, end: int) -> bool:
     return at > 0 and pieces[at - 1].exact and end < pieces[at - 1].end
 
 
-def _read_region(text: str, allowance: Allowance) -> ParsedJson | None:
+def _read_region(text: str, allowance: Allowance, work: Work) -> ParsedJson | None:
     value = decode_whole(text)
     if value is not BROKEN:
         return ParsedJson(value)
-    return _best(text, list(find_pieces(text, allowance)))
+    return _best(text, list(find_pieces(text, allowance)), work)
 
 
-def _best(text: str, pieces: list[Piece]) -> ParsedJson | None:
+def _best(text: str, pieces: list[Piece], work: Work) -> ParsedJson | None:
     """The value of the largest run of pieces that can be read."""
     runs = list(_runs(text, pieces))
     runs.sort(key=lambda run: (not run[0].likely, run[0].start - run[-1].end))
     for run in runs[:_REPAIR_TRIES]:
         with contextlib.suppress(ValueError):
-            return _run_value(text, run)
+            return _run_value(text, run, work)
     return None
 
 
@@ -131,8 +131,8 @@ def _goes_on(text: str, before: Piece, after: Piece) -> bool:
     )
 
 
-def _run_value(text: str, run: list[Piece]) -> ParsedJson:
-    values = [repair(text[p.start : p.end]) if p.value is BROKEN else p.value for p in run]
+def _run_value(text: str, run: list[Piece], work: Work) -> ParsedJson:
+    values = [repair(text[p.start : p.end], work) if p.value is BROKEN else p.value for p in run]
     if len(run) == 1:
         return ParsedJson(values[0], not run[0].exact)
     return ParsedJson(values, repaired=True)
