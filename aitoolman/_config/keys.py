@@ -16,6 +16,7 @@ from .paths import child, kind
 from .rules import (
     Key,
     boolean,
+    file_path,
     integer,
     json_table,
     name_text,
@@ -88,6 +89,7 @@ def _endpoint(value: Any, path: str) -> Iterator[ConfigProblem]:
 
 
 _name = with_variables(name_text)
+_path = with_variables(file_path)
 _address = with_variables(_endpoint)
 _positive = number(0, above=True)
 _amount = number(0)
@@ -129,7 +131,7 @@ LLAMACPP_KEYS: dict[str, Key] = {
     "n_ctx": Key(integer(1), defaults.N_CTX),
     "n_threads": Key(integer(1), defaults.N_THREADS),
     "n_parallel": Key(integer(1), defaults.N_PARALLEL),
-    "path": Key(_name),
+    "path": Key(_path),
 }
 
 TOKEN_KEYS: dict[str, Key] = {
@@ -155,7 +157,7 @@ LEDGER_KEYS: dict[str, Key] = {
         with_variables(one_of("off", "record", "read_write", "refresh", "replay")),
         defaults.LEDGER_MODE,
     ),
-    "path": Key(_name),
+    "path": Key(_path),
     "retention": Key(with_variables(one_of("full", "metadata")), defaults.LEDGER_RETENTION),
     "pace": Key(number(0), defaults.LEDGER_PACE),
 }

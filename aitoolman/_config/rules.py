@@ -153,6 +153,13 @@ def name_text(value: Any, path: str) -> Iterator[ConfigProblem]:
         yield ConfigProblem(path, "must not be empty")
 
 
+def file_path(value: Any, path: str) -> Iterator[ConfigProblem]:
+    """A file's path, as an operating system takes it."""
+    yield from name_text(value, path)
+    if isinstance(value, str) and "\0" in value:
+        yield ConfigProblem(path, "holds a NUL character, which no path can have")
+
+
 def one_of(*allowed: str) -> Rule:
     """One of a few names, or a reference to an environment variable."""
 

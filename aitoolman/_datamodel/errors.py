@@ -160,10 +160,16 @@ class LLMConfigError(ValueError):
         self.problems = list(problems)
         self.file = file
         where = file or "configuration"
-        super().__init__("\n".join(f"{where}: {p.key}: {p.message}" for p in self.problems))
+        lines = (f"{where}: {_bounded(p.key)}: {_bounded(p.message)}" for p in self.problems)
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems, self.file)
+
+
+def _bounded(text: str) -> str:
+    """A text that a person may read: a name in it may have a million characters."""
+    return text if len(text) <= 1000 else f"{text[:700]} ... {text[-200:]}"
 
 
 class FinishReason(enum.Enum):
@@ -251,10 +257,12 @@ def near_names(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
 
 
 _NEAR = 0.6
+_LONG = 200
 
 
 def _likeness(name: str, known: str) -> float:
     """From 0 to 1; a name that is cut short is like the longer one, though less than a slip."""
+    name, known = name[:_LONG], known[:_LONG]  # the work grows with the square
 
     def ratio(other: str) -> float:
         return difflib.SequenceMatcher(None, name, other).ratio()

@@ -69,7 +69,9 @@ class Account:
         self._first_token = moment
 
     def succeed(self) -> float:
-        """It went well; gives its duration."""
+        """It went well, or ended with words of the vendor; gives its duration."""
+        if self._response.error_text:
+            self._response.error_text = self._redactor.text(self._response.error_text)
         return self._record("ok").duration
 
     def fail(self, failure: Failure) -> None:

@@ -418,3 +418,30 @@ def test_a_number_is_finite_everywhere():
     """No float of a sound configuration is NaN or infinite."""
     e = entry("timeout = 1e300")
     assert math.isfinite(e.timeout)
+
+
+LONG = "x" * 1_000_000
+ENTRY = {"url": "http://localhost/v1", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"api": {"m": ENTRY | {LONG: 1}}},
+        {"api": {LONG: ENTRY | {"timeout": "soon"}}},
+        {"api": {"m": ENTRY}, LONG: {}},
+        {"api": {"m": ENTRY}, "ledger": {"mode": LONG}},
+    ],
+    ids=["key", "entry", "table", "mode"],
+)
+def test_a_name_of_a_million_characters_costs_little_and_is_not_shown_whole(config):
+    """Looking for near names takes no minute, and the message fits on a screen."""
+    with pytest.raises(LLMConfigError) as caught:
+        ProviderConfig.from_dict(config)
+    assert len(str(caught.value)) < 3000
+
+
+def test_a_path_with_a_nul_character_is_named_by_its_key():
+    """No path can have one; the error comes with the configuration, not with the first call."""
+    with pytest.raises(LLMConfigError, match=r"ledger\.path: holds a NUL character"):
+        ProviderConfig.from_dict({"api": {"m": ENTRY}, "ledger": {"path": "a\0b"}})

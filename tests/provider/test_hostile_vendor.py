@@ -267,3 +267,31 @@ async def test_an_error_inside_an_answer_is_no_good_end(error, kind):
             result = await ask(url, stream, type=kind)
         assert result.status.value == "error: request"
         assert "boom" in result.error_text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ENDS)
+async def test_an_end_nobody_knows_is_quoted_without_the_key(kind, stream):
+    """The status is unknown, and its text says which word came, shortened and redacted."""
+    for word, said in (("novel_end", "'novel_end'"), ("w " * 999, "..."), ("is " + KEY, "'is ***")):
+        end = {"type": "message_delta", "delta": {"stop_reason": word}}
+        chunk = {"choices": [{"delta": {"content": "a"}, "finish_reason": word}]}
+        whole = {"choices": [{"message": {"content": "a"}, "finish_reason": word}]}
+        if kind == "anthropic":
+            chunk, whole = end, {"type": "message", "content": [], "stop_reason": word}
+        events = f"data: {json.dumps(chunk)}\n\ndata: {json.dumps(ENDS['anthropic'][1])}\n\n"
+        async with vendor(answer(events, SSE) if stream else answer(whole)) as url:
+            result = await ask(url, stream, type=kind)
+        assert result.status.value == "unknown"
+        assert said in result.error_text
+        assert len(result.error_text) < 300
+        assert KEY[11:] not in result.error_text
+
+
+@pytest.mark.parametrize(("status", "said"), [("999 No", "without a message"), ("503 No", "Serv")])
+async def test_a_status_without_a_body_is_named_once(status, said):
+    """The number stands there once, with what it means where it means something."""
+    async with vendor(answer("", "", status)) as url:
+        text = (await ask(url)).error_text
+    assert text.count(status[:3]) == 1
+    assert said in text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..._datamodel import FinishReason, LLMResponseFormatError
+from ..._secrets import shorten
 
 if TYPE_CHECKING:
     from ..._datamodel import LLMProviderResponse
@@ -48,10 +49,16 @@ def finish_word(word: Any) -> str | None:
 
 
 def set_finish(response: LLMProviderResponse, finish: str, word: Any) -> None:
-    """Write the end into the response; a failure quotes the vendor's word."""
+    """Write the end into the response; a failure, or a word nobody knows, quotes the vendor."""
     response.finish_reason = finish
     if finish == FinishReason.error.value:
         response.error_text = f"the vendor ended the answer with {word!r}"
+    elif finish == FinishReason.unknown.value:
+        response.error_text = (
+            "the vendor gave no reason for the answer's end"
+            if word in (None, "", "null", "None")
+            else f"the vendor ended the answer with {shorten(repr(word), 100)}, a reason not known"
+        )
 
 
 def count(value: Any) -> int | None:

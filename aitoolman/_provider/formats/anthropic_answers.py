@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._datamodel import FinishReason, LLMResponseFormatError, Message, ToolCall
-from .answers import count, encode_json, finish_word, parse_arguments, text_of
+from .answers import count, encode_json, finish_word, parse_arguments, set_finish, text_of
 
 if TYPE_CHECKING:
     from ..._datamodel import LLMProviderResponse
@@ -56,7 +56,7 @@ def set_stop_reason(response: LLMProviderResponse, word: Any, details: Any = Non
     finish = finish_word(word)
     if finish is None:
         return
-    response.finish_reason = finish
+    set_finish(response, finish, word)
     if word == "pause_turn":
         response.error_text = (
             "the vendor paused a long turn (pause_turn): send the conversation with "

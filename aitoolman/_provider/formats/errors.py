@@ -16,6 +16,7 @@ __all__ = ["classify", "error_in", "parse_error_body", "refuses_content", "reque
 
 _MAX_MESSAGE = 300
 _MAX_BODY = 100_000
+_SILENT = "error without a message"
 
 _QUOTA = (
     "insufficient_quota", "insufficient_balance", "insufficient balance", "billing",
@@ -111,7 +112,7 @@ def _from_error(found: Any, around: dict[str, Any]) -> VendorError:
     if isinstance(found, list) and found:
         found = found[0]
     if not isinstance(found, dict):
-        return VendorError(_text(found) or "error without a message", _word(around, "code", "type"))
+        return VendorError(_text(found) or _SILENT, _word(around, "code", "type"))
     message = _message(found) or _message(around) or json.dumps(found)
     code = _word(found, "code", "status", "type", "reason") or _word(around, "code")
     return VendorError(_one_line(message), code, _status_in(found) or _status_in(around))
@@ -180,10 +181,11 @@ def _one_line(text: str) -> str:
 
 
 def _phrase(status: int) -> str:
+    """What the status alone says; its number stands before it already."""
     try:
-        return f"HTTP {status} {http.HTTPStatus(status).phrase}"
+        return http.HTTPStatus(status).phrase if status >= 400 else _SILENT
     except ValueError:
-        return f"HTTP {status}"
+        return _SILENT
 
 
 def refuses_content(error: VendorError) -> bool:
