@@ -137,12 +137,15 @@ def shorten(text: str, length: int) -> str:
     return _LAST_WORD.sub("", line[: length - 3]) + "..."
 
 
+_UNESCAPED = re.compile(r"[A-Za-z0-9_-]+")
+
+
 class Redactor:
     """Cuts known secrets out of texts: logs, errors, recorded exchanges.
 
-    A secret is found as it is, URL-encoded, escaped as in JSON, in base64, and without the word
-    before it (``Bearer``, ``Basic``). Secrets under four characters are ignored: cutting them would
-    tear every text apart. May be used from any thread.
+    A secret is found as it is, URL-encoded, escaped as in JSON by whatever writer, in base64, and
+    without the word before it (``Bearer``, ``Basic``). Secrets under four characters are ignored:
+    cutting them would tear every text apart. May be used from any thread.
 
     Args:
         secrets: The first secrets; more can be added at any time.
@@ -153,6 +156,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._forms: tuple[str, ...] = ()
+        self._escaped: tuple[re.Pattern[str], ...] = ()
         self._add_all(secrets)
 
     def __repr__(self) -> str:
@@ -167,13 +171,31 @@ class Redactor:
         for form in self._forms:
             if form in s:
                 s = s.replace(form, MASK)
+        if "\\" in s:
+            for pattern in self._escaped:
+                s = pattern.sub(MASK, s)
         return s
 
     def _add_all(self, secrets: Iterable[str]) -> None:
+        secrets = list(secrets)
+        spelled = {
+            s for secret in secrets for s in _spellings(secret) if not _UNESCAPED.fullmatch(s)
+        }
+        patterns = [_escaped(s) for s in sorted(spelled, key=len, reverse=True)]
         new = {form for secret in secrets for form in _forms(secret)}
         with self._lock:
             # The longest first, or a part that is a secret itself would leave the rest standing.
             self._forms = tuple(sorted(new.union(self._forms), key=len, reverse=True))
+            self._escaped = tuple(dict.fromkeys([*patterns, *self._escaped]))
+
+
+def _escaped(secret: str) -> re.Pattern[str]:
+    """Any mixture of escapes, also of escaped ones: each writer of JSON has its own choice."""
+    return re.compile("".join(c if _UNESCAPED.match(c) else _any_escape(c) for c in secret))
+
+
+def _any_escape(char: str) -> str:
+    return rf"\\{{0,15}}(?:{re.escape(char)}|(?i:u{ord(char):04x}))"
 
 
 def _forms(secret: str) -> Iterator[str]:
