@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AttemptRun", "encode_request"]
 
+MAX_VALUES = 2_000_000
+"""Commas, or brackets, in a whole answer; no model writes as many."""
+
 _STREAMS = (
     "text/event-stream",
     "application/octet-stream",
@@ -210,6 +213,9 @@ class AttemptRun:
 
 
 def _decode(body: bytes, content_type: str) -> Any:
+    # In memory an empty object takes fifty times its bytes, so their number is bounded, too.
+    if body.count(b",") > MAX_VALUES or body.count(b"{") + body.count(b"[") > MAX_VALUES:
+        raise LLMResponseFormatError(f"the answer is JSON of more than {MAX_VALUES:,} values")
     text = body.decode("utf-8", "replace").lstrip("\ufeff")
     try:
         return decode_json(text)

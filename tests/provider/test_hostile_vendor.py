@@ -269,6 +269,16 @@ async def test_an_error_inside_an_answer_is_no_good_end(error, kind):
         assert "boom" in result.error_text
 
 
+@pytest.mark.parametrize("item", ["{}", "[]", '""', "1.5"])
+async def test_an_answer_of_millions_of_objects_is_refused_before_it_fills_the_memory(item):
+    """Few bytes each on the wire, and fifty times as many as objects."""
+    body = '{"choices": [' + ",".join([item] * 6_000_000) + "]}"
+    async with vendor(answer(body)) as url:
+        result = await ask(url, stream=False, timeout=60)
+    assert result.status.value == "error: format"
+    assert "more than" in result.error_text
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", ENDS)
 async def test_an_end_nobody_knows_is_quoted_without_the_key(kind, stream):
