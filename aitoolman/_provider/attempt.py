@@ -212,9 +212,13 @@ class AttemptRun:
         await self._whole(body, reply.content_type)
 
 
+def _has_too_many_values(body: bytes) -> bool:
+    return body.count(b",") > MAX_VALUES or body.count(b"{") + body.count(b"[") > MAX_VALUES
+
+
 def _decode(body: bytes, content_type: str) -> Any:
     # In memory an empty object takes fifty times its bytes, so their number is bounded, too.
-    if body.count(b",") > MAX_VALUES or body.count(b"{") + body.count(b"[") > MAX_VALUES:
+    if len(body) > MAX_VALUES and _has_too_many_values(body):
         raise LLMResponseFormatError(f"the answer is JSON of more than {MAX_VALUES:,} values")
     text = body.decode("utf-8", "replace").lstrip("\ufeff")
     try:
