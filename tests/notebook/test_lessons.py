@@ -33,6 +33,7 @@ def without_keys() -> dict[str, str]:
     return kept | {"AITOOLMAN_VIEW": "static", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_every_lesson_gives_the_outputs_that_are_stored_in_it(tmp_path: Path) -> None:
     """One run of nbval over all: marked cells are compared, the others must not fail."""

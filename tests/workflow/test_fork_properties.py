@@ -58,7 +58,9 @@ async def _fork(plan, steps, data):
     fork = run.fork(which)
     shared = {record.task_id for record in fork.history}
     assert which.task_id not in shared
-    if find_node(workflow, which).missing == 0 or which.status is not TaskStatus.WAITING:
+    node = find_node(workflow, which)
+    # What was added and nobody waits for runs neither here nor there.
+    if which.status is not TaskStatus.WAITING or (node.asking and node.missing == 0):
         assert fork.ready
     STARTED.clear()
     await asyncio.gather(fork.finish(), return_exceptions=True)
