@@ -7,7 +7,6 @@ import os
 import pty
 import queue
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from aitoolman.zmqclient import LLMZmqClient
 
 from ..fake_llm import Reply
 from .conftest import TOKEN, until
-from .processes import ROOT, ServerProcess
+from .processes import ROOT, ServerProcess, free_port
 
 
 @pytest.fixture
@@ -36,12 +35,6 @@ def command(*words, env=None, timeout=15, **options):
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         capture_output=True, text=True, timeout=timeout, **options,
     )  # fmt: skip
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Running:
