@@ -160,7 +160,7 @@ def test_8_5_killed_and_run_again_sends_only_what_was_unanswered(project, tmp_pa
     assert set(asked.values()) <= {1, 2}
     assert len(asked) == 300 + folders
     # What was under way at the moment of the kill (max_parallel_tasks = 16) is all that was asked
-    # again: 8 at the vendor, and answers on their way into the ledger, whose slots are free already.
+    # again: 8 at the vendor, and answers on their way into the ledger, whose slots are free.
     assert len(twice) <= 16 < len(before) < 300
 
 
