@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from .._datamodel import LLMUnknownNameError
+from .likeness import response_like
 from .table import CallRow, CallTable
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class MemoryLog:
         request: LLMDirectRequest | None = None,
     ) -> None:
         """Remember a finished call, and forget the oldest ones where that is too much."""
-        kept = _without_exchange(response)
+        # Without the raw bodies, which are many times the size of the rest.
+        kept = response_like(response, exchange=None)
         size = _size_of(response, request)
         number = next(self._numbers)
         self._entries.append(_Entry(number, time.time(), model, source, kept, request, size))
@@ -85,16 +87,6 @@ class MemoryLog:
         """The latest calls, oldest first."""
         rows = [_row(entry) for entry in list(self._entries) if _within(entry.response, context)]
         return CallTable(rows[-limit:] if limit is not None else rows)
-
-
-def _without_exchange(response: LLMProviderResponse) -> LLMProviderResponse:
-    """A copy that lacks the raw bodies, which are many times the size of the rest.
-
-    Every call is copied, and `copy.copy` takes twice as long.
-    """
-    kept = object.__new__(type(response))
-    kept.__dict__.update(response.__dict__, exchange=None)
-    return kept
 
 
 def _size_of(response: LLMProviderResponse, request: LLMDirectRequest | None) -> int:
