@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import logging
 import os
 import queue
@@ -20,6 +21,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from .._loops import Doorbell
 from .queries import add_calls
 from .schema import open_ledger
 
@@ -53,6 +55,9 @@ class _Item(NamedTuple):
     """Where `future` lives; None for one that any thread may set."""
 
 
+Outcome = tuple[_Item, Any, Exception | None]
+"""A piece of work, what it returned, and why it could not be done."""
+
 _LOOK = "look at the posted rows"
 _STOP = "stop"
 
@@ -69,6 +74,10 @@ class LedgerWriter:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._ended: _Item | None = None
+        self._bell: Doorbell | None = None
+        """Of the first loop that had work; a ledger has one as a rule."""
+        self._done: deque[Outcome] = deque()
+        """What that loop is to hear."""
         _writers.add(self)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -82,6 +91,8 @@ class LedgerWriter:
     def begin(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """`run` without waiting: the future is done after the commit, in the order of begin."""
         loop = asyncio.get_running_loop()
+        if self._bell is None:
+            self._bell = Doorbell(self._settle_done)
         future: asyncio.Future[T] = loop.create_future()
         self._put(_Item(work, future, loop))
         return future
@@ -109,6 +120,9 @@ class LedgerWriter:
             self._queue.put(_STOP)
             await self._ended.future  # type: ignore[misc]
             self._thread = None
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
     def stop(self) -> None:
         """Let the thread end after what is still waiting; for a ledger that nobody closed."""
@@ -153,7 +167,7 @@ class LedgerWriter:
         if group:
             with connection.at_work:
                 outcomes = _do_group(connection, group)
-            _deliver(outcomes)
+            self._deliver(outcomes)
         return _STOP not in items
 
     def _next_items(self) -> list[_Item | str]:
@@ -171,15 +185,42 @@ class LedgerWriter:
     def _refuse_all(self, exc: Exception) -> None:
         while (item := self._queue.get()) is not _STOP:
             if isinstance(item, _Item):
-                _deliver([(item, None, exc)])
+                self._deliver([(item, None, exc)])
         self._say_goodbye()
 
     def _say_goodbye(self) -> None:
         if self._ended is not None:
-            _deliver([(self._ended, None, None)])
+            self._deliver([(self._ended, None, None)])
+        elif self._bell is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the bell with it
+                self._bell.loop.call_soon_threadsafe(self._bell.close)
 
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        """Tell the callers, waking each event loop once."""
+        home = self._bell.loop if self._bell is not None else None
+        elsewhere: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+        rings = False
+        for outcome in outcomes:
+            loop = outcome[0].loop
+            if loop is None:
+                _settle(outcome)
+            elif loop is home:
+                self._done.append(outcome)
+                rings = True
+            else:
+                elsewhere.setdefault(loop, []).append(outcome)
+        if rings and self._bell is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._bell.ring()
+        for loop, theirs in elsewhere.items():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle_all, theirs)
 
-Outcome = tuple[_Item, Any, Exception | None]
+    # On the loop
+
+    def _settle_done(self) -> None:
+        while self._done:
+            _settle(self._done.popleft())
 
 
 def _take_all(rows: deque[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -223,30 +264,19 @@ def _finish_transaction(connection: sqlite3.Connection, group: list[_Item]) -> l
     return outcomes
 
 
-def _deliver(outcomes: list[Outcome]) -> None:
-    """Tell the callers, waking each event loop once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+def _settle_all(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
-        loop = outcome[0].loop
-        if loop is None:
-            _settle([outcome])
-        else:
-            by_loop.setdefault(loop, []).append(outcome)
-    for loop, mine in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_settle, mine)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            continue
+        _settle(outcome)
 
 
-def _settle(outcomes: list[Outcome]) -> None:
-    for item, value, exc in outcomes:
-        if item.future.done():
-            continue
-        if exc is not None:
-            item.future.set_exception(exc)
-        else:
-            item.future.set_result(value)
+def _settle(outcome: Outcome) -> None:
+    item, value, exc = outcome
+    if item.future.done():
+        return
+    if exc is not None:
+        item.future.set_exception(exc)
+    else:
+        item.future.set_result(value)
 
 
 class _Writers:
