@@ -72,16 +72,10 @@ def canonical_request(
     return found
 
 
-_APART = frozenset({"media_content", "tool_calls"})
-
-
 def _message(message: Message, keep: KeepMedia | None) -> dict[str, Any]:
-    values = {
-        name: value
-        for name, value in zip(message._fields, message, strict=True)
-        if value is not None and name not in _APART
-    }
+    values = {k: v for k, v in zip(message._fields, message, strict=True) if v is not None}
     if message.media_content is not None:
+        del values["media_content"]
         values["media"] = [_media(item, keep) for item in message.media]
     if message.tool_calls is not None:
         values["tool_calls"] = [
