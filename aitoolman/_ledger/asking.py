@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._datamodel import FinishReason
-from . import queries, records
+from . import records
 from .below import bare_response, failed_response
+from .claims import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from .._datamodel import LLMProviderRequest, LLMProviderResponse
     from .below import Below
+    from .claims import Claims
     from .flights import Flight
+    from .queries import StoredAnswer
     from .questions import Question
     from .store import LedgerStore
 
@@ -46,116 +46,80 @@ class Asker:
     Args:
         below: The client.
         store: The file.
-        client_id: Marks this client's claims.
-        spawn: Starts a task that `LedgerEngine.close` waits for.
+        claims: Of all who use the file; None where questions are not claimed.
     """
 
-    def __init__(
-        self,
-        below: Below,
-        store: LedgerStore,
-        client_id: str,
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-    ) -> None:
+    def __init__(self, below: Below, store: LedgerStore, claims: Claims | None) -> None:
         self._below = below
         self._store = store
-        self._owner = queries.Owner.new(client_id)
-        self._numbers = itertools.count(1)
-        self._claims: dict[str, tuple[bytes, queries.Owner]] = {}
-        """By the owner's token: a request that was called off may still hold the same key."""
-        self._spawn = spawn
-        self.heartbeat: asyncio.Task[None] | None = None
+        self._claims = claims
 
-    async def fly(self, flight: Flight, asked: Asked, claim: bool) -> None:
-        """Land `flight` with an answer, whatever happens."""
-        owner = None
+    async def fly(self, flight: Flight, asked: Asked) -> None:
+        """Land `flight` with an answer, whatever happens.
+
+        Raises:
+            asyncio.CancelledError: The flight was called off.
+        """
+        claim = None
         try:
-            if claim and asked.key is not None:
-                owner = await self._claimed(flight, asked, asked.key)
+            if self._claims is not None and asked.shared and asked.key is not None:
+                claim = await self._claimed(flight, asked.request, asked.key, self._claims)
             if not flight.landed:
-                await self._ask(flight, asked, owner)
+                await self._ask(flight, asked)
         except asyncio.CancelledError:
             text = "the request was cancelled"
             flight.land(bare_response(asked.request, FinishReason.cancelled, text))
+            raise
         except Exception as exc:  # noqa: BLE001 - a client may raise anything; its caller hears it
             flight.crash(exc)
         finally:
-            if owner is not None:
-                await self._release(owner)
+            if self._claims is not None and claim is not None:
+                if flight.reusable:
+                    self._claims.answered(claim)
+                else:
+                    self._claims.release(claim)
 
-    # Claims
-
-    async def _claimed(self, flight: Flight, asked: Asked, key: bytes) -> queries.Owner | None:
-        """The right to ask for `key`; None where `flight` has landed, or the file fails."""
-        name, pid, host = self._owner
-        owner = queries.Owner(f"{name}/{next(self._numbers)}", pid, host)
+    async def _claimed(
+        self, flight: Flight, request: LLMProviderRequest, key: bytes, claims: Claims
+    ) -> Claim | None:
+        """The right to ask for `key`; None where the file has an answer, readable or not."""
         pause, longest = POLL_SECONDS
-        self._hold(key, owner)
-        try:
-            while (found := await self._store.claim(key, owner)) == "busy":
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, longest)
-        except asyncio.CancelledError:  # the claim may have been made all the same
-            await self._release(owner)
-            raise
-        if found == "claimed":
-            return owner
-        del self._claims[owner.token]
-        if isinstance(found, queries.StoredAnswer):
-            _land_with(flight, found, asked.request)
+        while (found := await claims.take(key)) is None:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, longest)
+        if isinstance(found, Claim):
+            return found
+        _land_with(flight, found, request)
         return None
-
-    def _hold(self, key: bytes, owner: queries.Owner) -> None:
-        self._claims[owner.token] = (key, owner)
-        if self.heartbeat is None or self.heartbeat.done():
-            self.heartbeat = self._spawn(self._renew())
-
-    async def _release(self, owner: queries.Owner) -> None:
-        claim = self._claims.pop(owner.token, None)
-        if claim is not None:
-            await self._store.release(*claim)
-
-    async def _renew(self) -> None:
-        """Prolong the claims while there are any."""
-        while self._claims:
-            await asyncio.sleep(queries.LEASE_SECONDS / 3)
-            await self._store.renew(list(self._claims.values()))
 
     # Asking
 
-    async def _ask(self, flight: Flight, asked: Asked, owner: queries.Owner | None) -> None:
+    async def _ask(self, flight: Flight, asked: Asked) -> None:
         try:
             response = await self._below.ask(flight, asked.request)
         except Exception as exc:
             await self._keep_failure(flight, asked, exc)
             raise
-        await self._keep(flight, asked, response, owner)
+        await self._keep(flight, asked, response)
         flight.land(response)
 
-    async def _keep(
-        self,
-        flight: Flight,
-        asked: Asked,
-        response: LLMProviderResponse,
-        owner: queries.Owner | None,
-    ) -> None:
+    async def _keep(self, flight: Flight, asked: Asked, response: LLMProviderResponse) -> None:
         """Record an answer; returns when it is durable."""
         flight.recorded = True
         answer, key = None, asked.key
         if asked.question is not None and key is not None:
             answer = self._store.answer(asked.question, asked.digest, key, flight, response)
-        claim = self._claims.get(owner.token) if owner is not None else None
-        flight.answer = await self._store.keep(flight, response, answer, key, claim)
-        if flight.answer is not None and owner is not None:
-            self._claims.pop(owner.token, None)  # ended together with the answer
+        flight.answer = await self._store.keep(flight, response, answer, key)
+        if flight.answer is not None and answer is not None:
+            flight.reusable = answer.reusable
 
     async def _keep_failure(self, flight: Flight, asked: Asked, exc: Exception) -> None:
         flight.recorded = True
         response = failed_response(flight.request, exc)
-        await self._store.keep(flight, response, None, asked.key, None)
+        await self._store.keep(flight, response, None, asked.key)
 
 
-def _land_with(flight: Flight, stored: queries.StoredAnswer, request: LLMProviderRequest) -> None:
+def _land_with(flight: Flight, stored: StoredAnswer, request: LLMProviderRequest) -> None:
     """Give everyone aboard an answer of the file; one that cannot be read counts as none."""
     try:
         response = records.decode_response(stored.response, request)

@@ -15,9 +15,10 @@ from .._transport.client import LLMClient
 from .asking import Asked, Asker
 from .below import Below, bare_response, failed_response
 from .bulk import find_all
+from .claims import Claims, claims_path
 from .flights import Flight, Passenger
 from .models import Models
-from .questions import question_of
+from .questions import has_media, question_now, question_of
 from .records import is_reusable
 from .replaying import Player, Replayer
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         RequestPreview,
     )
     from .options import LedgerOptions
+    from .questions import Question
     from .store import LedgerStore
 
 __all__ = ["LedgerEngine"]
@@ -57,12 +59,15 @@ class LedgerEngine:
         self._below = Below(client)
         self._store = store
         self._mode = options.mode
-        self._claims = options.mode == "read_write" and store.keeper.full
-        """True where a question is claimed before it is asked."""
+        reuses = options.mode == "read_write" and store.keeper.full
+        self._claims = (
+            Claims(claims_path(store.path), client_id, store.find_many) if reuses else None
+        )
+        """Where a question is claimed before it is asked."""
         self._models = Models(self._below, store, options.mode == "replay")
         self._player = Player(options.pace)
         self._replayer = Replayer(store, self._player)
-        self._asker = Asker(self._below, store, client_id, self._spawn)
+        self._asker = Asker(self._below, store, self._claims)
         self._calls: dict[str, Passenger] = {}
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -92,15 +97,15 @@ class LedgerEngine:
     async def close(self) -> None:
         """End all requests, the client below if it was opened here, and the writing thread."""
         await self.cancel_all_requests("")
-        while pending := self._tasks - {self._asker.heartbeat}:
+        while pending := set(self._tasks):
             _, late = await asyncio.wait(pending, timeout=CLOSE_SECONDS)
             for task in late:  # a caller's sink that never returns
                 task.cancel()
-        if self._asker.heartbeat is not None:
-            self._asker.heartbeat.cancel()
         try:
             await self._below.close()
         finally:
+            if self._claims is not None:
+                await self._claims.close()
             await self._store.close()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -114,7 +119,7 @@ class LedgerEngine:
     ) -> None:
         if future.cancelled():
             passenger.request.is_cancelled = True
-            _cancel_soon(passenger.task)
+            self._dismiss(passenger)
 
     def _cancel(self, passenger: Passenger) -> None:
         """The last one aboard a request under way waits for its end, to tell what it cost."""
@@ -122,7 +127,20 @@ class LedgerEngine:
         if flight is not None and flight.inner is not None and len(flight.passengers) == 1:
             self._abandon(flight)
         else:
+            self._dismiss(passenger)
+
+    def _dismiss(self, passenger: Passenger) -> None:
+        """End one caller's wait; where its task flies others as well, they fly on."""
+        flight = passenger.flight
+        if flight is None or flight.task is not passenger.task or flight.landed:
             _cancel_soon(passenger.task)
+        elif flight.passengers == [passenger]:
+            self._abandon(flight)
+        elif not passenger.left:
+            passenger.left = True
+            self._calls.pop(passenger.request.request_id, None)
+            flight.leave(passenger)
+            passenger.settle(self._left(passenger), None)
 
     # One caller
 
@@ -132,7 +150,8 @@ class LedgerEngine:
         try:
             response = await self._answer(passenger)
         except asyncio.CancelledError:
-            response = self._left(passenger)
+            if not passenger.left:
+                response = self._left(passenger)
         except Exception as exc:  # noqa: BLE001 - handed to whoever awaits the response
             error = exc
         finally:
@@ -153,7 +172,8 @@ class LedgerEngine:
     async def _answer(self, passenger: Passenger) -> LLMProviderResponse:
         if self._mode == "replay":
             return await self._replayer.answer(passenger)
-        asked = await self._asked(passenger.request)
+        request = passenger.request
+        asked = self._asked_now(request) or await self._asked(request)
         passenger.key = asked.key
         if self._mode == "read_write" and asked.shared and asked.key is not None:
             kept = await self._kept(passenger, asked.key)
@@ -161,10 +181,20 @@ class LedgerEngine:
                 return kept
         return await self._travel(passenger, asked)
 
+    def _asked_now(self, request: LLMProviderRequest) -> Asked | None:
+        """`_asked`, where there is nothing to wait for."""
+        digest = self._models.known_digest(request.model_name)
+        if digest is None or has_media(request):
+            return None
+        return self._asked_as(request, digest, question_now(request))
+
     async def _asked(self, request: LLMProviderRequest) -> Asked:
-        name = request.model_name
-        digest = self._models.known_digest(name) or await self._models.digest(name)
-        question = await question_of(request)
+        digest = await self._models.digest(request.model_name)
+        return self._asked_as(request, digest, await question_of(request))
+
+    def _asked_as(
+        self, request: LLMProviderRequest, digest: str, question: Question | None
+    ) -> Asked:
         key = None if question is None else question.key(digest)
         shared = self._mode in ("read_write", "refresh") and not request.call.fresh
         return Asked(request, question, digest, key, shared)
@@ -184,30 +214,40 @@ class LedgerEngine:
 
     async def _travel(self, passenger: Passenger, asked: Asked) -> LLMProviderResponse:
         """The answer of the flight for this question; whoever paid for it, the others did not."""
-        flight = self._flight_for(asked)
+        flight, flying = self._flight_for(passenger, asked)
         try:
-            outcome = await flight.travel(passenger)
+            outcome = await flight.travel(passenger, flying)
         except Exception as exc:
-            if flight.request is not passenger.request:
+            if flight.request is not passenger.request and not passenger.left:
                 failure = failed_response(passenger.request, exc)
                 self._store.post(passenger.request, failure, asked.key)
             raise
         response = passenger.addressed(outcome)
-        if flight.found or flight.request is not passenger.request:
+        if (flight.found or flight.request is not passenger.request) and not passenger.left:
             response.from_ledger = is_reusable(response)
             self._store.post(passenger.request, response, asked.key, flight.answer)
         return response
 
-    def _flight_for(self, asked: Asked) -> Flight:
-        """The flight that is under way, or a new one."""
+    def _flight_for(
+        self, passenger: Passenger, asked: Asked
+    ) -> tuple[Flight, Coroutine[Any, Any, None] | None]:
+        """The flight that is under way, or a new one; with its work, where that is the caller's.
+
+        A caller that takes no fragments has nothing else to do.
+        """
         key = asked.key if asked.shared else None
         flight = self._flights.get(key) if key is not None else None
-        if flight is None:
-            flight = Flight(key, asked.request, self._abandon, self._drop)
-            if key is not None:
-                self._flights[key] = flight
-            flight.task = self._spawn(self._fly(flight, asked))
-        return flight
+        if flight is not None:
+            return flight, None
+        flight = Flight(key, asked.request, self._abandon, self._drop)
+        if key is not None:
+            self._flights[key] = flight
+        flying = self._asker.fly(flight, asked)
+        if not passenger.listens:
+            flight.task = passenger.task
+            return flight, flying
+        flight.task = self._spawn(flying)
+        return flight, None
 
     def _left(self, passenger: Passenger) -> LLMProviderResponse:
         """The answer of a caller who left early: what it has seen so far, noted in the file."""
@@ -217,15 +257,13 @@ class LedgerEngine:
         if flight is not None:
             response.response_text = flight.text("t")
             response.response_reasoning = flight.text("r")
-            if flight.request is passenger.request and flight.inner is not None:
+            under_way = flight.inner is not None and not flight.landed
+            if flight.request is passenger.request and (under_way or flight.recorded):
                 return response  # the request itself is recorded, with its numbers
         self._store.post(passenger.request, response, passenger.key)
         return response
 
     # One flight
-
-    async def _fly(self, flight: Flight, asked: Asked) -> None:
-        await self._asker.fly(flight, asked, self._claims and asked.shared)
 
     def _drop(self, flight: Flight) -> None:
         """Let nobody board any more."""
@@ -250,7 +288,7 @@ class LedgerEngine:
             return await self._replayer.answer_all(requests)
         if self._mode != "read_write":
             return [None] * len(requests)
-        wanted = [await self._asked(request) for request in requests]
+        wanted = [self._asked_now(request) or await self._asked(request) for request in requests]
         return await find_all(self._store, wanted, record)
 
     def under_way(self, context_id: str | None = None) -> list[LLMProviderResponse]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._datamodel import FinishReason
 from .._provider.reply import ReplyWriter
@@ -18,7 +18,7 @@ from .likeness import response_like
 from .records import Fragment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from .._datamodel import LLMProviderRequest, LLMProviderResponse
 
@@ -39,7 +39,15 @@ class Passenger:
         self.failure: Exception | None = None
         """What the caller's own sink raised."""
         self.task: asyncio.Task[None] | None = None
+        self.left = False
+        """True once the caller has its answer while its task still flies others."""
         self.news = asyncio.Event()
+
+    @property
+    def listens(self) -> bool:
+        """True where there is a sink to bring the answer to."""
+        request = self.request
+        return request.output_channel is not None or request.reasoning_channel is not None
 
     async def take(self, fragment: Fragment) -> None:
         """Pass a fragment to the caller's sinks; after a failure of theirs, no more."""
@@ -121,6 +129,8 @@ class Flight:
         """What the client below was asked, once it was."""
         self.answer: int | None = None
         """The number of the answer in the file."""
+        self.reusable = False
+        """True once the file has that answer for everybody."""
         self.found = False
         """True where the answer was in the file by then, so that nobody paid for it now."""
         self.recorded = False
@@ -134,8 +144,15 @@ class Flight:
 
     # For callers
 
-    async def travel(self, passenger: Passenger) -> LLMProviderResponse:
+    async def travel(
+        self, passenger: Passenger, flying: Coroutine[Any, Any, None] | None = None
+    ) -> LLMProviderResponse:
         """Bring every fragment to a caller, the earlier ones first; returns what came in the end.
+
+        Args:
+            passenger: The caller.
+            flying: The work of this flight, where the caller's own task does it: for a caller that
+                takes no fragments.
 
         Raises:
             Exception: What the client below raised.
@@ -143,9 +160,9 @@ class Flight:
         passenger.flight = self
         self.passengers.append(passenger)
         try:
-            await self._bring_all(passenger)
+            await (self._bring_all(passenger) if flying is None else flying)
         finally:
-            self._leave(passenger)
+            self.leave(passenger)
         if self._error is not None:
             raise self._error
         assert self._response is not None
@@ -164,7 +181,10 @@ class Flight:
             passenger.news.clear()
             await passenger.news.wait()
 
-    def _leave(self, passenger: Passenger) -> None:
+    def leave(self, passenger: Passenger) -> None:
+        """Wait no longer; again is fine."""
+        if passenger not in self.passengers:
+            return
         self.passengers.remove(passenger)
         if self.landed or self.recorded:
             return

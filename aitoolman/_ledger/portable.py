@@ -20,7 +20,8 @@ import msgspec
 from .._datamodel import LLMConfigError
 from .._datamodel.errors import ConfigProblem
 from . import queries
-from .schema import open_ledger
+from .claims import claims_path
+from .schema import FILES, open_ledger
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,7 +77,8 @@ def export_ledger(ledger: Ledger, path: str | os.PathLike[str]) -> int:
 def _check_target(target: Path, ledger: Path) -> None:
     """An export in the ledger's own place would be the end of its answers."""
     own = ledger.resolve()
-    if target.resolve() in [own.with_name(own.name + end) for end in ("", "-wal", "-shm")]:
+    files = [main.with_name(main.name + end) for main in (own, claims_path(own)) for end in FILES]
+    if target.resolve() in files:
         raise _problem(f"{target} is the ledger itself; export to another file")
 
 

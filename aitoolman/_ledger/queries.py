@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .records import CALL_COLUMNS, call_with_answer
 
@@ -14,9 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
-    "LEASE_SECONDS",
     "NewAnswer",
-    "Owner",
     "StoredAnswer",
     "add_answer",
     "add_call",
@@ -26,18 +22,11 @@ __all__ = [
     "digests_of",
     "find_answer",
     "find_answers",
-    "find_or_claim",
     "keep_answer",
     "keep_media",
     "kept_answer",
-    "release_claim",
     "remember_model",
-    "renew_claims",
 ]
-
-LEASE_SECONDS = 15.0
-"""How long a claim on a request in flight holds without being renewed."""
-FORGET_SECONDS = 3600.0
 
 _ANSWER = "id, created, response, fragments"
 _MARKS = ", ".join("?" * (CALL_COLUMNS.count(",") + 1))
@@ -45,10 +34,6 @@ _INSERT_CALL = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({_MARKS})"  # noqa: 
 _FIND = (
     f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? AND reusable = 1"  # noqa: S608
     " ORDER BY id DESC LIMIT 1"
-)
-_CLAIM = (
-    "INSERT OR IGNORE INTO claims SELECT ?, ?, ?, ?, ?"
-    " WHERE NOT EXISTS (SELECT 1 FROM answers WHERE fingerprint = ? AND reusable = 1)"
 )
 _MANY = 500
 """The most parameters given to one query."""
@@ -74,18 +59,6 @@ class NewAnswer(NamedTuple):
     response: bytes
     fragments: bytes | None
     media: Mapping[bytes, bytes]
-
-
-class Owner(NamedTuple):
-    """Who holds a claim: one request of one ledger client in one process."""
-
-    token: str
-    pid: int
-    host: str
-
-    @classmethod
-    def new(cls, token: str) -> Owner:
-        return cls(token, os.getpid(), socket.gethostname())
 
 
 # Finding
@@ -140,74 +113,13 @@ def _marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-# Claims
-
-
-def find_or_claim(
-    db: sqlite3.Connection, key: bytes, owner: Owner, now: float | None = None
-) -> StoredAnswer | Literal["claimed", "busy"]:
-    """The answer under `key`; else the right to ask for it, unless a living process has that."""
-    now = time.time() if now is None else now
-    values = (key, *owner, now + LEASE_SECONDS)
-    if db.execute(_CLAIM, (*values, key)).rowcount:
-        return "claimed"
-    answer = find_answer(db, key)
-    if answer is not None:
-        return answer
-    row = db.execute(
-        "SELECT owner, pid, host, lease FROM claims WHERE fingerprint = ?", (key,)
-    ).fetchone()
-    if row[0] != owner.token and row[3] > now and not _is_dead(row[1], row[2], owner):
-        return "busy"
-    db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)", values)
-    return "claimed"
-
-
-def _is_dead(pid: int, host: str, owner: Owner) -> bool:
-    """True where the process certainly runs no more (only known on the same machine)."""
-    if host != owner.host or os.name == "nt":  # there, os.kill would end the process
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it runs, and is not ours to signal
-        return False
-    return False
-
-
-def renew_claims(
-    db: sqlite3.Connection, claims: Iterable[tuple[bytes, Owner]], now: float | None = None
-) -> None:
-    """Prolong claims that are still held, and forget those of processes long gone."""
-    now = time.time() if now is None else now
-    lease = now + LEASE_SECONDS
-    db.execute("DELETE FROM claims WHERE lease < ?", (now - FORGET_SECONDS,))
-    db.executemany(
-        "UPDATE claims SET lease = ? WHERE fingerprint = ? AND owner = ?",
-        [(lease, key, owner.token) for key, owner in claims],
-    )
-
-
-def release_claim(db: sqlite3.Connection, key: bytes, owner: Owner) -> None:
-    """Give up the right to ask for `key`."""
-    db.execute("DELETE FROM claims WHERE fingerprint = ? AND owner = ?", (key, owner.token))
-
-
 # Adding
 
 
-def add_answer(
-    db: sqlite3.Connection,
-    new: NewAnswer | None,
-    row: tuple[Any, ...],
-    claim: tuple[bytes, Owner] | None,
-) -> int | None:
-    """Keep an answer and the row of its call, and end its claim; returns the answer's id."""
+def add_answer(db: sqlite3.Connection, new: NewAnswer | None, row: tuple[Any, ...]) -> int | None:
+    """Keep an answer and the row of its call; returns the answer's id."""
     answer = keep_answer(db, new) if new is not None else None
     db.execute(_INSERT_CALL, call_with_answer(row, answer))
-    if claim is not None:
-        release_claim(db, *claim)
     return answer
 
 

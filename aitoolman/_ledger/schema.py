@@ -13,9 +13,21 @@ from .._datamodel import LLMConfigError
 from .._datamodel.errors import ConfigProblem
 from .connections import LedgerConnection, creating
 
-__all__ = ["BUSY_SECONDS", "SCHEMA_VERSION", "default_path", "open_ledger"]
+__all__ = [
+    "BUSY_SECONDS",
+    "FILES",
+    "SCHEMA_VERSION",
+    "connect",
+    "default_path",
+    "open_ledger",
+    "prepare_file",
+]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE_VERSION = 1
+"""The oldest one that can be read as it stands."""
+FILES = ("", "-wal", "-shm")
+"""What SQLite adds to a file's name: nothing, for its log, for the index of its log."""
 BUSY_SECONDS = 30.0
 """How long a process waits for another one's write."""
 
@@ -73,6 +85,8 @@ _MIGRATIONS = [
         host TEXT NOT NULL, lease REAL NOT NULL
     ) WITHOUT ROWID;
     """,
+    # Claims have a file of their own: claims.py.
+    "DROP TABLE claims;",
 ]
 
 
@@ -92,8 +106,8 @@ def open_ledger(path: Path, *, read_only: bool = False) -> LedgerConnection:
     connection = None
     try:
         if not read_only:
-            _prepare_file(path)
-        connection = _connect(path, read_only)
+            prepare_file(path)
+        connection = _connect_for_reading(path) if read_only else _connect_for_writing(path)
         _check(connection, path, read_only)
     except BaseException as exc:
         if connection is not None:
@@ -104,7 +118,7 @@ def open_ledger(path: Path, *, read_only: bool = False) -> LedgerConnection:
     return connection
 
 
-def _prepare_file(path: Path) -> None:
+def prepare_file(path: Path) -> None:
     """Make the folder (ignored by git when it is ours) and the file, readable by its owner only."""
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,11 +129,23 @@ def _prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _connect(path: Path, read_only: bool) -> LedgerConnection:
-    if read_only:
-        return _connect_for_reading(path)
+def connect(path: Path) -> LedgerConnection:
+    """A connection that may write, with a write-ahead log.
+
+    Raises:
+        sqlite3.Error: The file is not there, is no SQLite file, or cannot be written.
+    """
     connection = _sqlite(path, "mode=rw")
-    _switch_to_wal(connection)
+    try:
+        _switch_to_wal(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_for_writing(path: Path) -> LedgerConnection:
+    connection = connect(path)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     return connection
@@ -173,10 +199,10 @@ def _check(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:
             f"was written by a newer aitoolman (ledger version {version}, this one knows"
             f" {SCHEMA_VERSION}); update aitoolman",
         )
-    if version < SCHEMA_VERSION and read_only:
+    if version < _READABLE_VERSION and read_only:
         what = "is empty" if empty else f"is of ledger version {version}: record to it once"
         raise _problem(path, what)
-    if version < SCHEMA_VERSION:
+    if version < SCHEMA_VERSION and not read_only:
         _migrate(connection)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sqlite3
 import weakref
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -136,31 +136,16 @@ class LedgerStore:
         assert self._writer is not None
         return self._writer.begin(work)
 
-    async def claim(
-        self, key: bytes, owner: queries.Owner
-    ) -> queries.StoredAnswer | Literal["claimed", "busy"] | None:
-        """The answer, or the right to ask for it, or ``"busy"``; None where the file fails."""
-        return await self._written(lambda db: queries.find_or_claim(db, key, owner))
-
-    async def release(self, key: bytes, owner: queries.Owner) -> None:
-        """Give a claim back."""
-        await self._written(lambda db: queries.release_claim(db, key, owner))
-
-    async def renew(self, claims: Sequence[tuple[bytes, queries.Owner]]) -> None:
-        """Prolong claims."""
-        await self._written(lambda db: queries.renew_claims(db, claims))
-
     async def keep(
         self,
         flight: Flight,
         response: LLMProviderResponse,
         answer: queries.NewAnswer | None,
         key: bytes | None,
-        claim: tuple[bytes, queries.Owner] | None,
     ) -> int | None:
         """Record an answer and its call; returns when it is durable, with the answer's number."""
         row = self.keeper.row(records.call_row(flight.request, response, key))
-        return await self._written(lambda db: queries.add_answer(db, answer, row, claim), response)
+        return await self._written(lambda db: queries.add_answer(db, answer, row), response)
 
     async def record(self, row: tuple[Any, ...]) -> None:
         """Record a row of `calls`; returns when it is durable."""

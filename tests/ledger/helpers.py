@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aitoolman import LLMProviderRequest, LLMScriptedClient, Message, ScriptedReply
 from aitoolman._datamodel import CallInfo, LLMProviderResponse, use_call
+from aitoolman._ledger.claims import claims_path
 from aitoolman._ledger.reader import Ledger
 from aitoolman._transport.client import LLMClient
 
@@ -137,10 +140,16 @@ def ledger_in(folder: Path) -> Ledger:
 
 def counts(path: Path) -> dict[str, int]:
     with Ledger(path).opened() as db:
-        return {
-            table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("answers", "calls", "claims", "media")
-        }
+        found = {table: rows_in(db, table) for table in ("answers", "calls", "media")}
+    claims = claims_path(path)
+    if not claims.exists():
+        return found | {"claims": 0}
+    with contextlib.closing(sqlite3.connect(claims)) as db:
+        return found | {"claims": rows_in(db, "claims")}
+
+
+def rows_in(db: sqlite3.Connection, table: str) -> int:
+    return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
 
 async def until(condition: Callable[[], Any]) -> None:

@@ -11,11 +11,9 @@ import sqlite3
 import pytest
 
 from aitoolman import LLMConfigError, LLMLedgerClient, LLMScriptedClient
-from aitoolman._ledger import queries
 from aitoolman._ledger.reader import Ledger
-from aitoolman._ledger.schema import open_ledger
 
-from .helpers import Echo, Gated, Sink, ask, counts, start
+from .helpers import Echo, Sink, ask, counts
 
 
 def full_disk(client):
@@ -141,71 +139,6 @@ async def test_two_modes_on_one_file_live_together(path):
         assert (await ask(two)).response_text == "2: hi"
 
 
-# Claims
-
-
-def claim(path, key=b"k" * 32, **owner):
-    fields = {"token": "other", "pid": os.getpid(), "host": queries.Owner.new("x").host} | owner
-    return queries.Owner(**fields), key
-
-
-@pytest.mark.parametrize(
-    ("owner", "now", "expected"),
-    [
-        ({}, 0, "busy"),
-        ({}, 16, "claimed"),
-        ({"pid": 2**22 + 1}, 0, "claimed"),
-        ({"pid": 2**22 + 1, "host": "elsewhere"}, 0, "busy"),
-        ({"pid": 1}, 0, "busy"),
-    ],
-    ids=["alive", "lease over", "dead", "dead elsewhere", "of another user"],
-)
-def test_whose_claim_holds(path, owner, now, expected):
-    """A living owner's claim holds for its lease; a dead one's on this machine for no moment."""
-    db = open_ledger(path)
-    other, key = claim(path, **owner)
-    mine = queries.Owner.new("mine")
-    assert queries.find_or_claim(db, key, other, now=1000.0) == "claimed"
-    assert queries.find_or_claim(db, key, mine, now=1000.0 + now) == expected
-    queries.release_claim(db, key, other)
-    assert (db.execute("SELECT count(*) FROM claims").fetchone()[0] == 1) == (expected == "claimed")
-    db.close()
-
-
-def test_a_renewed_claim_holds_longer(path):
-    """The heartbeat of a living process keeps its claim."""
-    db = open_ledger(path)
-    other, key = claim(path)
-    mine = queries.Owner.new("mine")
-    queries.find_or_claim(db, key, other, now=1000.0)
-    queries.renew_claims(db, [(key, other)], now=1010.0)
-    assert queries.find_or_claim(db, key, mine, now=1020.0) == "busy"
-    assert queries.find_or_claim(db, key, mine, now=1026.0) == "claimed"
-    queries.renew_claims(db, [(key, other)], now=1026.0)
-    assert queries.find_or_claim(db, key, mine._replace(token="m2"), now=1042.0) == "claimed"
-    db.close()
-
-
-async def test_the_owner_that_lost_its_claim_still_records(path):
-    """A process that slept past its lease: both answers are paid, both are kept."""
-    one, two = Gated(), Gated()
-    async with LLMLedgerClient(one, path) as first, LLMLedgerClient(two, path) as second:
-        asking = await start(first)
-        await one.sent()
-        with contextlib.closing(sqlite3.connect(path)) as db, db:
-            db.execute("UPDATE claims SET lease = 0")
-        db.close()
-        other = await start(second)
-        await two.sent()
-        one.step("slow")
-        one.step(None)
-        two.step("quick")
-        two.step(None)
-        assert (await asking.response).response_text == "slow"
-        assert (await other.response).response_text == "quick"
-    assert counts(path) == {"answers": 2, "calls": 2, "claims": 0, "media": 0}
-
-
 # The end of a program
 
 UNCLOSED = """
@@ -240,7 +173,8 @@ def test_a_program_that_never_closes_its_client_loses_no_row(path, run_script, t
     done = run_script(script, str(path), home)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert counts(path) == {"answers": 1, "calls": 5, "claims": 0, "media": 0}
+    found = counts(path)
+    assert (found["answers"], found["calls"]) == (1, 5)
 
 
 FORKED = """

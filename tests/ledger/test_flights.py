@@ -71,12 +71,59 @@ async def test_one_of_two_leaves_and_the_other_gets_everything(path, how, who, n
     assert stop.request_id == requests[1 - leaving].request_id
 
 
-async def _cancel(client, request, how):
+@pytest.mark.parametrize("how", ["future", "id", "task"])
+@pytest.mark.parametrize("who", ["first", "second"])
+async def test_one_of_two_plain_callers_leaves_at_once_and_the_other_is_answered(
+    path, how, who, nothing_left
+):
+    """Without sinks, too: the one that leaves does not wait, the request goes on for the other."""
+    inner = Gated()
+    async with LLMLedgerClient(inner, path) as client:
+        requests = [await start(client) for _ in range(2)]
+        await inner.sent()
+        engine = client._engine
+        await until(lambda: len(next(iter(engine._flights.values())).passengers) == 2)
+        leaving = 0 if who == "first" else 1
+        await _cancel(client, requests[leaving], how, text="")
+        inner.step("a")
+        inner.step(None)
+        response = await requests[1 - leaving].response
+        assert (response.response_text, response.from_ledger) == ("a", False)
+        assert not inner.cancelled
+        rows = Ledger(path).calls()
+    assert sorted(r.status for r in rows) == ["cancelled", "stop"]
+    stop = next(r for r in rows if r.status == "stop")
+    assert stop.request_id == requests[1 - leaving].request_id
+    assert counts(path)["claims"] == 0
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 1, 0), (1, 0, 2)])
+async def test_when_all_plain_callers_have_left_the_request_ends(path, order, nothing_left):
+    """In whichever order they go: the request below is cancelled once, each call is one row."""
+    inner = Gated()
+    async with LLMLedgerClient(inner, path) as client:
+        requests = [await start(client) for _ in range(3)]
+        await inner.sent()
+        engine = client._engine
+        await until(lambda: len(next(iter(engine._flights.values())).passengers) == 3)
+        for number in order:
+            assert not inner.cancelled
+            requests[number].response.cancel()
+            await asyncio.sleep(0)
+        await until(lambda: not engine._tasks)
+        assert inner.cancelled == ["g0"]
+    rows = Ledger(path).calls()
+    assert sorted(r.request_id for r in rows) == sorted(r.request_id for r in requests)
+    assert {r.status for r in rows} == {"cancelled"}
+    assert counts(path) == {"answers": 0, "calls": 3, "claims": 0, "media": 0}
+
+
+async def _cancel(client, request, how, text="a "):
     if how == "id":
         await client.cancel(request.request_id)
         response = await request.response
         assert response.finish_reason == "cancelled"
-        assert response.response_text == "a "
+        assert response.response_text == text
         return
     if how == "future":
         request.response.cancel()
@@ -313,13 +360,14 @@ async def test_random_cancels_leave_nothing_over(path, seed, nothing_left):
         return ScriptedReply(" ".join("abcdef"), delay=dice.random() / 500)
 
     inner = LLMScriptedClient(answer)
-    sinks, cut = [Sink() for _ in range(300)], 0
+    sinks, cut = {n: Sink() for n in range(300) if dice.random() < 0.5}, 0
     async with LLMLedgerClient(inner, path) as client:
 
         async def one(number: int) -> str:
             nonlocal cut
             text = str(dice.randrange(40))
-            request = await start(client, text, stream=dice.random() < 0.5, sink=sinks[number])
+            sink = sinks.get(number)
+            request = await start(client, text, stream=dice.random() < 0.5, sink=sink)
             chance = dice.random()
             await asyncio.sleep(dice.random() / 100)
             if chance < 0.3:
@@ -337,9 +385,9 @@ async def test_random_cancels_leave_nothing_over(path, seed, nothing_left):
         await until(lambda: not engine._calls)
         assert not engine._flights
         assert set(reasons) <= {"stop", "cancelled"}
-        assert engine._tasks <= {engine._asker.heartbeat}
-        assert not engine._asker._claims
-    assert all(sink.got.count(None) == 1 and sink.got[-1] is None for sink in sinks)
+        await until(lambda: not engine._tasks)
+        assert not engine._claims._held
+    assert all(s.got.count(None) == 1 and s.got[-1] is None for s in sinks.values())
     assert counts(path)["claims"] == 0
     assert counts(path)["calls"] == 300
     assert cut

@@ -277,16 +277,38 @@ async def test_text_that_no_utf8_can_hold_survives(path):
     assert sink.got == ["a", "\ud83d", "b", None]
 
 
+async def test_a_file_of_the_first_version_is_read_and_brought_up_to_date(path):
+    """Its answers are found, replayed and listed; the claims that it held go."""
+    inner = Echo()
+    async with LLMLedgerClient(inner, path) as client:
+        await ask(client)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA user_version = 1")
+        db.execute("CREATE TABLE claims (fingerprint BLOB PRIMARY KEY) WITHOUT ROWID")
+    db.close()
+    async with LLMLedgerClient(inner, path, "replay") as client:
+        assert (await ask(client)).response_text == "1: hi"
+    assert len(Ledger(path).calls()) == 1
+    async with LLMLedgerClient(inner, path) as client:
+        assert (await ask(client)).from_ledger
+    with Ledger(path).opened() as db:
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 2
+    assert "claims" not in tables
+
+
 def test_a_newer_file_is_refused_and_an_older_one_brought_up_to_date(path, monkeypatch):
     """The schema has a version; steps run once, in order, and only for older files."""
     from aitoolman._ledger import schema
 
     schema.open_ledger(path).close()
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    newer = schema.SCHEMA_VERSION + 1
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", newer)
+    monkeypatch.setattr(schema, "_READABLE_VERSION", newer)
     monkeypatch.setattr(
         schema, "_MIGRATIONS", [*schema._MIGRATIONS, "ALTER TABLE calls ADD COLUMN more TEXT;"]
     )
-    with pytest.raises(LLMConfigError, match="version 1"):
+    with pytest.raises(LLMConfigError, match=f"version {newer - 1}"):
         schema.open_ledger(path, read_only=True)
     for _ in range(2):
         schema.open_ledger(path).close()

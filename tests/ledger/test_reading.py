@@ -165,7 +165,7 @@ def test_pruning_removes_what_was_asked_for_and_nothing_else(ledger, path):
     assert PNG not in content
 
 
-@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-claims", "-claims-wal"])
 async def test_a_ledger_is_never_exported_over_itself(command, ledger, path, tmp_path, ending):
     """Whatever name its place is given; in use, too, nothing of it is touched."""
     link = tmp_path / "link"
