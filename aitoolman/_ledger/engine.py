@@ -78,7 +78,9 @@ class LedgerEngine:
         """Start a request and return at once."""
         passenger = Passenger(request)
         self._calls[request.request_id] = passenger
-        passenger.task = self._spawn(self._serve(passenger))
+        # It takes itself out of `_tasks`, as a callback would cost another turn of the loop.
+        passenger.task = task = asyncio.get_running_loop().create_task(self._serve(passenger))
+        self._tasks.add(task)
         request.response.add_done_callback(lambda future: self._on_caller_done(passenger, future))
 
     async def cancel_request(self, request_id: str) -> None:
@@ -156,16 +158,20 @@ class LedgerEngine:
             error = exc
         finally:
             self._calls.pop(passenger.request.request_id, None)
-            await self._hand_over(passenger, response, error)
+            try:
+                await self._hand_over(passenger, response, error)
+            finally:
+                self._tasks.discard(passenger.task)
 
     async def _hand_over(
         self, passenger: Passenger, response: LLMProviderResponse | None, error: Exception | None
     ) -> None:
         """End the caller's messages and set its answer."""
         try:
-            if response is not None:
-                await passenger.deliver(response)
-            await passenger.end()
+            if passenger.listens:
+                if response is not None:
+                    await passenger.deliver(response)
+                await passenger.end()
         finally:
             passenger.settle(response, error)
 

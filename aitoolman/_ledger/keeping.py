@@ -68,6 +68,8 @@ class Keeper:
 
     def _shown(self, fragments: Sequence[records.Fragment]) -> Sequence[records.Fragment]:
         """The fragments; where a secret stands in their text, it is cut out and they are joined."""
+        if not fragments:
+            return fragments
         shown: list[records.Fragment] = []
         for kind in ("r", "t"):
             pieces = [f for f in fragments if f.kind == kind]

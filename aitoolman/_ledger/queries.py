@@ -89,8 +89,9 @@ def answers_in_turn(db: sqlite3.Connection, keys: Sequence[bytes]) -> list[int]:
 
     Where the calls were pruned away, answers count in their own order.
     """
+    _list_turns(db)
     rows = db.execute(
-        "SELECT answer FROM calls WHERE answer IN"  # noqa: S608
+        "SELECT answer FROM temp.turns WHERE answer IN"  # noqa: S608
         f" (SELECT id FROM answers WHERE fingerprint IN ({_marks(keys)})) ORDER BY seq",
         keys,
     ).fetchall() or db.execute(
@@ -101,6 +102,16 @@ def answers_in_turn(db: sqlite3.Connection, keys: Sequence[bytes]) -> list[int]:
     while len(ids) > 1 and ids[-1] == ids[-2]:
         ids.pop()
     return ids
+
+
+def _list_turns(db: sqlite3.Connection) -> None:
+    """Sort the calls by answer, once for each connection: what comes later is not seen."""
+    if not db.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'turns'").fetchone():
+        db.execute("PRAGMA temp_store = MEMORY")
+        db.execute(
+            "CREATE TEMP TABLE turns AS SELECT answer, seq FROM calls WHERE answer IS NOT NULL"
+        )
+        db.execute("CREATE INDEX temp.turns_by_answer ON turns (answer, seq)")
 
 
 def kept_answer(db: sqlite3.Connection, number: int) -> StoredAnswer | None:

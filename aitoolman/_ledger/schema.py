@@ -28,6 +28,10 @@ _READABLE_VERSION = 1
 """The oldest one that can be read as it stands."""
 FILES = ("", "-wal", "-shm")
 """What SQLite adds to a file's name: nothing, for its log, for the index of its log."""
+PAGE_BYTES = 2048
+"""A call changes a few bytes in each of some pages, and whole pages are written."""
+LOG_BYTES = 16 << 20
+"""So much of the write-ahead log is moved to the file at once."""
 BUSY_SECONDS = 30.0
 """How long a process waits for another one's write."""
 
@@ -85,8 +89,12 @@ _MIGRATIONS = [
         host TEXT NOT NULL, lease REAL NOT NULL
     ) WITHOUT ROWID;
     """,
-    # Claims have a file of their own: claims.py.
-    "DROP TABLE claims;",
+    # Claims have a file of their own (claims.py), and only a replay needs that index: it makes one
+    # for itself.
+    """
+    DROP TABLE claims;
+    DROP INDEX calls_by_answer;
+    """,
 ]
 
 
@@ -137,6 +145,7 @@ def connect(path: Path) -> LedgerConnection:
     """
     connection = _sqlite(path, "mode=rw")
     try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
         _switch_to_wal(connection)
     except BaseException:
         connection.close()
@@ -147,7 +156,7 @@ def connect(path: Path) -> LedgerConnection:
 def _connect_for_writing(path: Path) -> LedgerConnection:
     connection = connect(path)
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // PAGE_BYTES}")
     return connection
 
 
