@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aitoolman._parsing import json_pieces
 from aitoolman.postprocess import note_repairs, parse_json, parse_json_details
 
 # What the text is, what comes out, whether it was repaired.
@@ -226,6 +228,9 @@ HOSTILE = {
     "brackets in a broken string": '{"a": 1,, "b": "' + "[" * LONG,
     "many broken rows": '{"a":1,,}\n' * 20_000,
     "fences": "```json\n" * LONG,
+    "marks of fences": "`~" * 100 + "`" * LONG + "~" * LONG,
+    "fences with brackets": "```json\n[" * LONG,
+    "fences of many lengths": "".join("~" * n + "\n[" for n in range(3, 600)),
     "tags": "<response>" * LONG,
     "closing tags": "</response><response>[" * LONG,
     "many answers": "<answer>{</answer>" * LONG,
@@ -245,3 +250,55 @@ def test_a_hostile_text_ends(text):
     else:
         message = ""
     assert len(message) < 300
+
+
+class Counting:
+    """A compiled pattern that counts what `finditer` gives."""
+
+    def __init__(self, pattern):
+        self.pattern = pattern
+        self.count = 0
+
+    def finditer(self, *args):
+        for match in self.pattern.finditer(*args):
+            self.count += 1
+            yield match
+
+
+@pytest.mark.parametrize("unit", ["[{", "[[]", "[]]", '["', '{"a":1 {', "[1 {x:"])
+def test_brackets_without_end_are_looked_at_a_few_times(unit, monkeypatch):
+    """What a search in vain costs counts, not only how many characters it passes."""
+    brackets = Counting(json_pieces._BRACKETS)
+    monkeypatch.setattr(json_pieces, "_BRACKETS", brackets)
+    text = "so " + unit * LONG
+    with contextlib.suppress(ValueError):
+        parse_json(text)
+    assert brackets.count < 5 * len(text)
+
+
+def test_values_without_end_are_an_error_that_tells_the_bound(monkeypatch):
+    """JSON lines are read up to a bound, and never cut off silently."""
+    monkeypatch.setattr(json_pieces, "MAX_PIECES", 1000)
+    assert parse_json('{"a":1}\n' * 1000) == [{"a": 1}] * 1000
+    with pytest.raises(ValueError, match="more than 1,000 JSON values"):
+        parse_json('{"a":1}\n' * 1001)
+
+
+def test_large_lists_of_short_things_are_found_and_closed():
+    """What is looked at closely for good reason stays within the allowance."""
+    rows = [[n, [n]] for n in range(100_000)]
+    text = json.dumps(rows)
+    assert parse_json(f"Here [1 of 2]:\n{text}\nDone.") == rows
+    assert parse_json(f"Here [1 of 2]:\n```json\n{text[:-3]}") == rows
+    lines = "\n".join(json.dumps({"n": n}) for n in range(100_000))
+    assert len(parse_json(lines)) == 100_000
+
+
+def test_json_after_very_many_fences_is_found_as_in_prose():
+    """Regions without end are not all tried."""
+    assert parse_json("```\nx\n```\n" * 20_000 + '```\n{"a": 1}\n```') == {"a": 1}
+
+
+def test_a_fence_may_end_in_more_marks_than_it_began_with():
+    """The rest of the marks begins no fence of its own."""
+    assert parse_json("```\nno\n``````\n{'a': 1}\n```\n[2]\n```") == [2]

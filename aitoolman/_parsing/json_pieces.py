@@ -6,6 +6,7 @@ over the same stretch twice, and decoding attempts that fail are paid from a fix
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BROKEN", "Allowance", "Piece", "decode_whole", "find_pieces", "find_regions"]
+__all__ = [
+    "BROKEN",
+    "MAX_PIECES",
+    "Allowance",
+    "Piece",
+    "decode_whole",
+    "find_pieces",
+    "find_regions",
+]
 
 BROKEN: Any = object()
 """The value of a piece that looks like JSON but needs repair."""
@@ -27,9 +36,18 @@ _POSSIBLE = re.compile(
 )
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
 _CUT_WORD = re.compile(r"(?:t(?:ru?)?|f(?:a(?:ls?)?)?|nu?l?|-|\.|[eE][+-]?)\Z")
-_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([\w+-]*)[ \t]*\r?\n")
+# A run of marks is tried from its beginning only, and its length is one of few.
+_FENCE = re.compile(r"((?<!`)`{3,20}+|(?<!~)~{3,20}+)[ \t]*+([\w+-]*+)[ \t]*+\r?\n")
 _TAG = re.compile(r"<(/?)(response|answer|output|result|json)>", re.IGNORECASE)
 _OPENING_OF = {"}": "{", "]": "["}
+
+
+MAX_PIECES = 1_000_000
+"""Values that one text may hold one after the other."""
+
+
+MAX_REGIONS = 10_000
+"""Fences, and tags, of one text that are looked at; what stands in others is found as in prose."""
 
 
 class Piece(NamedTuple):
@@ -50,9 +68,13 @@ class Allowance:
     def __init__(self, length: int) -> None:
         self.left = 100_000 + 20 * length
 
-    def spend(self, characters: int, before: int = 0) -> None:
-        """Pay for `characters` looked at; an error's line number costs those `before` it too."""
-        self.left -= characters + before // 32 + 1
+    def spend(self, characters: int, before: int = 0, brackets: int = 0) -> None:
+        """Pay for `characters` looked at.
+
+        An error takes as long as some hundred characters, and its line number costs those `before`
+        it too; each of the `brackets` seen in Python takes as long as ten.
+        """
+        self.left -= characters + before // 32 + 10 * brackets + 100
 
 
 def decode_whole(text: str) -> Any:
@@ -76,20 +98,39 @@ def find_pieces(text: str, allowance: Allowance) -> Iterator[Piece]:
     """The outermost values in `text`, in order, none inside another.
 
     Raises:
-        ValueError: Something is nested too deeply, or a number has thousands of digits.
+        ValueError: Something is nested too deeply, a number has thousands of digits, or there are
+            too many values.
     """
-    at = 0
+    at = found = 0
+    decoders = _Decoders()
     while allowance.left > 0 and (opening := _OPENING.search(text, at)):
-        piece = _piece_at(text, opening.start(), allowance)
+        piece = _piece_at(text, opening.start(), decoders, allowance)
         at = piece.end if piece else opening.end()
         if piece:
+            found += 1
+            if found > MAX_PIECES:
+                raise ValueError(f"the text holds more than {MAX_PIECES:,} JSON values in a row")
             yield piece
 
 
-def _piece_at(text: str, start: int, allowance: Allowance) -> Piece | None:
-    for strict in (True, False):  # False lets raw line breaks stand inside strings
-        constants: list[str] = []
-        decoder = json.JSONDecoder(strict=strict, parse_constant=constants.append)
+class _Decoders:
+    """A strict decoder, and one that lets raw line breaks stand inside strings."""
+
+    def __init__(self) -> None:
+        self.constants: list[str] = []
+        self._both = [
+            (strict, json.JSONDecoder(strict=strict, parse_constant=self.constants.append))
+            for strict in (True, False)
+        ]
+
+    def __iter__(self) -> Iterator[tuple[bool, json.JSONDecoder]]:
+        for both in self._both:
+            self.constants.clear()
+            yield both
+
+
+def _piece_at(text: str, start: int, decoders: _Decoders, allowance: Allowance) -> Piece | None:
+    for strict, decoder in decoders:
         try:
             value, end = decoder.raw_decode(text, start)
         except json.JSONDecodeError as exc:
@@ -98,7 +139,7 @@ def _piece_at(text: str, start: int, allowance: Allowance) -> Piece | None:
         except RecursionError:
             raise too_deep() from None
         else:
-            return Piece(start, end, value, exact=strict and not constants)
+            return Piece(start, end, value, exact=strict and not decoders.constants)
     return _broken_piece(text, start, error, allowance)
 
 
@@ -128,7 +169,9 @@ def _is_cut_off(text: str, start: int, error: json.JSONDecodeError) -> bool:
 def _closing(text: str, start: int, allowance: Allowance) -> int | None:
     """The end of the value that opens at `start`; a bracket forgotten inside it is overlooked."""
     opened: list[str] = []
+    seen = 0
     for token in _BRACKETS.finditer(text, start):
+        seen += 1
         bracket = token[0]
         if bracket in "{[":
             opened.append(bracket)
@@ -136,25 +179,28 @@ def _closing(text: str, start: int, allowance: Allowance) -> int | None:
             while opened.pop() != opening:
                 pass
             if not opened:
-                allowance.spend(token.end() - start)
+                allowance.spend(token.end() - start, brackets=seen)
                 return token.end()
-    allowance.spend(len(text) - start)
+    allowance.spend(len(text) - start, brackets=seen)
     return None
 
 
 def find_regions(text: str) -> list[tuple[int, int]]:
     """Start and end of what is marked as the answer: JSON fences, other fences, known tags."""
-    fences = list(_fences(text))
+    fences = list(itertools.islice(_fences(text), MAX_REGIONS))
     labelled = [span for label, span in fences if label.startswith("json")]
     plain = [span for label, span in fences if not label]
-    return [*labelled, *_tag_contents(text), *plain]
+    return [*labelled, *itertools.islice(_tag_contents(text), MAX_REGIONS), *plain]
 
 
 def _fences(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     at = 0
+    nowhere: set[str] = set()  # marks that begin no further line: one look to the end is enough
     while opening := _FENCE.search(text, at):
         start, marks = opening.end(), opening[1]
-        end = text.find("\n" + marks, start - 1)
+        end = -1 if marks in nowhere else text.find("\n" + marks, start - 1)
+        if end < 0:
+            nowhere.add(marks)
         end = text.find(marks, start) if end < 0 else max(end, start)
         end = len(text) if end < 0 else end
         yield opening[2].lower(), (start, end)

@@ -38,7 +38,8 @@ def parse_json(s: str) -> Any:
     become None. Several objects one after the other (JSON lines) become a list.
 
     Raises:
-        ValueError: There is no JSON in the text, or it is nested beyond reason.
+        ValueError: There is no JSON in the text, it is nested beyond reason, or more than a million
+            values follow one another.
     """
     return parse_json_details(s).value
 
