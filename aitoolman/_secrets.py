@@ -21,6 +21,7 @@ __all__ = [
     "mask_url",
     "shorten",
     "url_secrets",
+    "whole_words",
 ]
 
 MASK = "***"
@@ -134,7 +135,12 @@ def shorten(text: str, length: int) -> str:
     line = "".join(c if c.isprintable() else "?" for c in " ".join(head.split()))
     if len(line) <= length and len(head) == len(text):
         return line
-    return _LAST_WORD.sub("", line[: length - 3]) + "..."
+    return whole_words(line[: length - 3])
+
+
+def whole_words(text: str) -> str:
+    """`text` with dots for its last word, which was cut off and might be half a key."""
+    return _LAST_WORD.sub("", text) + "..."
 
 
 _UNESCAPED = re.compile(r"[A-Za-z0-9_-]+")

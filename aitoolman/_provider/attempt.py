@@ -193,6 +193,7 @@ class AttemptRun:
             raise SinkFailed(exc) from exc
 
     async def _stream(self, reply: HttpReply) -> None:
+        self._traffic.streamed = True
         reader = StreamReader(self._strategy, self._response, self._writer, self._clock)
         try:
             await reader.read(reply, self._deadline, self._traffic.blocks)
@@ -209,6 +210,7 @@ class AttemptRun:
         if not body.startswith(b"{"):
             self._end(failures.broken_off(), None)
         # No stream at all, whatever its content type says: one object, an answer or an error.
+        self._traffic.streamed = False
         await self._whole(body, reply.content_type)
 
 

@@ -165,7 +165,7 @@ class Pursuit:
         finally:
             self._account.first_token(run.first_token)
             if debug:
-                log_answer(self._request.request_id, traffic)
+                log_answer(self._request.request_id, traffic, response)
         self._learn(endpoint, grant, run)
         if failure is not None:
             return self._failed(endpoint, failure, grant)

@@ -6,12 +6,13 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from .._datamodel import Exchange
-from .._secrets import mask_headers
+from .._datamodel import Exchange, FinishReason
+from .._secrets import mask_headers, whole_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .._datamodel import LLMProviderResponse
     from .._secrets import Redactor
     from .endpoint import Target
 
@@ -21,19 +22,23 @@ log = logging.getLogger("aitoolman.provider")
 
 NO_HEADERS: Mapping[str, str] = {}
 
+_ENDED = (FinishReason.stop.value, FinishReason.tool_calls.value)
+_EVENT = re.compile(rb"^data:", re.MULTILINE)
 _LONG_DATA = re.compile(r"[A-Za-z0-9+/_\-]{400,}={0,2}")
 
 
 class Traffic:
     """Collects an exchange; blocks are kept as they came and joined when somebody looks."""
 
-    __slots__ = ("_headers", "_redactor", "blocks", "body", "status", "target")
+    __slots__ = ("_headers", "_redactor", "blocks", "body", "status", "streamed", "target")
 
     def __init__(self, target: Target, body: bytes, redactor: Redactor) -> None:
         self.target = target
         self.body = body
         self.blocks: list[bytes] = []
         self.status: int | None = None
+        self.streamed = False
+        """True where `blocks` are a stream of events."""
         self._headers = NO_HEADERS
         self._redactor = redactor
 
@@ -55,6 +60,27 @@ class Traffic:
             clean(b"".join(self.blocks).decode("utf-8", "replace")),
         )
 
+    def told(self, response: LLMProviderResponse) -> str:
+        """What came back, for a log: a whole body as it is, a stream by what it amounts to.
+
+        A secret that a stream tells in pieces is found only once they are put together.
+        """
+        raw = b"".join(self.blocks)
+        if not self.streamed:
+            return shown_body(self._redactor.text(raw.decode("utf-8", "replace")))
+        calls = response.response_tool_calls
+        said = [
+            ("reasoning", response.response_reasoning),
+            ("text", response.response_text),
+            *((f"call of {call.name}", call.arguments_text) for call in calls),
+        ]
+        # Where a stream was cut off, half a key may be the last that each of them says.
+        whole = str if response.finish_reason in _ENDED else whole_words
+        clean = self._redactor.text
+        parts = [f"{clean(name)} {clean(whole(text))!r}" for name, text in said if text]
+        size = f"(a stream of {len(_EVENT.findall(raw)):,} events, {len(raw):,} bytes)"
+        return " ".join([size, *map(shown_body, parts)])
+
 
 def log_request(request_id: str, traffic: Traffic) -> None:
     """Write what is sent at DEBUG."""
@@ -63,10 +89,10 @@ def log_request(request_id: str, traffic: Traffic) -> None:
     log.debug("%s > POST %s %s %s", request_id, sent.url, sent.request_headers, body)
 
 
-def log_answer(request_id: str, traffic: Traffic) -> None:
+def log_answer(request_id: str, traffic: Traffic, response: LLMProviderResponse) -> None:
     """Write what came back at DEBUG."""
     got = traffic.exchange()
-    body = shown_body(got.response_body)
+    body = traffic.told(response)
     log.debug("%s < HTTP %s %s %s", request_id, got.status, got.response_headers, body)
 
 

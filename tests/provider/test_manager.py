@@ -10,7 +10,7 @@ import pytest
 
 from aitoolman import FinishReason, LLMProviderManager
 
-from ..fake_llm import Gate, Reply
+from ..fake_llm import Call, Gate, Reply
 from ..virtual_clock import VirtualClock, settle, until
 
 
@@ -383,6 +383,50 @@ async def test_debug_records_show_what_went_over_the_wire(make_desk, fake_llm, c
     assert "canary" not in caplog.text
     assert len(caplog.text) < 3000
     assert len(response.exchange.request_body) > 4000
+
+
+@pytest.mark.parametrize("shape", ["openai", "anthropic"])
+@pytest.mark.parametrize("place", ["text", "reasoning", "tool call"])
+async def test_a_key_told_in_two_events_is_in_no_debug_record(
+    make_desk, fake_llm, caplog, shape, place
+):
+    """Wherever it is cut, neither half is written; that there was a key is."""
+    secret = "canary-QxZvWkJyPqRs"
+    entry = {"url": getattr(fake_llm, f"{shape}_url"), "type": shape, "api_key": secret}
+    desk = make_desk(entries={"m": entry})
+    with caplog.at_level(logging.DEBUG, "aitoolman"):
+        for cut in range(1, len(secret)):
+            pieces = [f"you: {secret[:cut]}", f"{secret[cut:]} ok"]
+            fake_llm.script(_in_pieces(place, pieces))
+            caplog.clear()
+            response = await desk.ask(stream=True)
+            assert response.finish_reason in ("stop", "tool_calls")
+            halves = [half for half in (secret[:cut], secret[cut:]) if len(half) >= 4]
+            assert "you: ***" in caplog.text
+            assert not [half for half in halves if half in caplog.text]
+
+
+def _in_pieces(place, pieces):
+    if place == "text":
+        return Reply("".join(pieces), chunks=pieces)
+    if place == "reasoning":
+        return Reply("fine", reasoning="".join(pieces), reasoning_chunks=pieces)
+    # The server cuts arguments every five characters: what comes before moves the cut.
+    return Reply("", tool_calls=[Call("look", {"at": "x" * len(pieces[0]) + "".join(pieces)})])
+
+
+async def test_half_a_key_at_the_end_of_a_stream_cut_off_is_in_no_debug_record(
+    make_desk, fake_llm, caplog
+):
+    """It is found by no search for the key, so that last word is left out."""
+    desk = make_desk(api_key="canary-QxZvWkJyPqRs", max_retries=0)
+    fake_llm.script(
+        Reply("see canary-QxZv and", chunks=["see ", "canary-QxZv", " and"], drop_after=2)
+    )
+    with caplog.at_level(logging.DEBUG, "aitoolman"):
+        await desk.ask(stream=True)
+    assert "see ..." in caplog.text
+    assert "canary" not in caplog.text
 
 
 @pytest.mark.parametrize("stream", [False, True])
