@@ -28,14 +28,6 @@ def _tabs(text: Any, tabsize: Any = 8) -> int:
     return str(text).count("\t") * _number(tabsize)
 
 
-def _joined(separator: Any, items: Any) -> int:
-    return _length(separator) * _length(items)
-
-
-def _join_filter(items: Any, d: Any = "", attribute: Any = None) -> int:
-    return _length(d) * _length(items)
-
-
 def _replaced(text: Any, old: Any, new: Any, count: Any = None) -> int:
     times = str(text).count(str(old))
     limit = _number(count)
@@ -87,7 +79,6 @@ def _length(value: Any) -> int:
 METHODS: dict[str, Estimate] = {
     **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _width),
     "expandtabs": _tabs,
-    "join": _joined,
     "replace": _replaced,
     "format": formatted_size,
     "format_map": lambda pattern, values: formatted_size(pattern, **values),
@@ -96,7 +87,6 @@ METHODS: dict[str, Estimate] = {
 
 FILTERS: dict[str, Estimate] = {
     "center": _width,
-    "join": _join_filter,
     "replace": _replaced,
     "indent": _indented,
     "wordwrap": _wrapped,

@@ -48,6 +48,15 @@ def render(text, **params):
         "{{ '{a:1000000000}'.format_map({'a': 1}) }}",
         "{% set s = namespace(t='x') %}{% for i in range(40) %}"
         "{% set s.t = s.t + s.t %}{% endfor %}",
+        "{% set s = namespace(t='x') %}{% for i in range(40) %}"
+        "{% set s.t = s.t ~ s.t %}{% endfor %}",
+        "{% set s %}{% for a in many %}{% for b in many %}{{ a }}{% endfor %}{% endfor %}"
+        "{% endset %}",
+        "{% macro m() %}{% for a in many %}{{ 'x' * 9999 }}{% endfor %}{% endmacro %}{{ m() }}",
+        "{% filter upper %}{% for a in many %}{{ 'x' * 9999 }}{% endfor %}{% endfilter %}",
+        "{{ many|map('center', 9999)|join }}",
+        "{{ ''.join(many|map('center', 9999)) }}",
+        "{{ ([{'t': 'x' * 9999}] * 9999)|join(attribute='t') }}",
     ],
 )
 def test_a_template_that_takes_all_time_or_memory_is_an_error(text):
@@ -55,7 +64,36 @@ def test_a_template_that_takes_all_time_or_memory_is_an_error(text):
     with pytest.raises(
         LLMApplicationError, match=r"module 'm', template.user, line 1: .*(larg|more)"
     ):
-        render(text, n=10**10)
+        render(text, n=10**10, many="abcdefghij" * 600)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for a in many %}{% for b in many %}{{ a }}{% endfor %}{% endfor %}",
+        "{% for a in many %}{{ 'x' * 9999 }}{% endfor %}",
+        "{% block b %}{% for a in many %}{{ 'x' * 9999 }}{% endfor %}{% endblock %}",
+        "{{ 'x' * 15000000 }}{% include 'large' %}",
+        "{% import 'endless' as e %}{{ e }}",
+    ],
+)
+def test_a_text_that_grows_without_end_is_an_error(text):
+    """It is counted piece by piece, and the message names the module and the bound."""
+    client = aitoolman.LLMScriptedClient(["x"])
+    endless = "{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}"
+    config = {
+        "template": {"large": "{{ 'x' * 15000000 }}", "endless": endless},
+        "module": {"m": {"model": "m", "template": {"user": text}}},
+    }
+    app = aitoolman.LLMApplication(client, config)
+    with pytest.raises(LLMApplicationError, match=r"module 'm', template.user.*20,000,000"):
+        app["m"].render(many="abcdefghij" * 600)
+
+
+def test_texts_of_some_megabytes_are_made():
+    """What a large context needs is far within the bound."""
+    text = "{% set s %}{% for p in pages %}{{ p ~ '.' }}{% endfor %}{% endset %}{{ s }}"
+    assert len(render(text, pages=["x" * 999] * 5000)) == 5_000_000
 
 
 @pytest.mark.parametrize(
@@ -71,6 +109,13 @@ def test_a_template_that_takes_all_time_or_memory_is_an_error(text):
         ("{{ '%5.1f' % 2.25 }}|{{ '{:>4}'.format(10**12) }}|{{ 5 % 3 }}", "  2.2|1000000000000|2"),
         ("{{ [1, 2]|tojson(indent=1) }}|{{ '%s'|format(10**12) }}", "[\n 1,\n 2\n]|1000000000000"),
         ("{{ ['a', 'b']|map('center', 3)|join }}", " a  b "),
+        ("{{ 1 ~ none ~ [2] ~ 'x' }}{{ 'a' ~ 'b' }}", "1None[2]xab"),
+        ("{{ [{'t': 1}, {'t': 2}]|join('-', attribute='t') }}{{ ', '.join('ab') }}", "1-2a, b"),
+        (
+            "{% macro m(x) %}<{{ x }}{{ caller() }}>{% endmacro %}{% call m(1) %}y{% endcall %}",
+            "<1y>",
+        ),
+        ("{% filter upper %}a{% if true %}b{% endif %}{% endfilter %}", "AB"),
     ],
 )
 def test_ordinary_arithmetic_works(text, result):
