@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._datamodel import LLMApplicationError, Message
 from .dataflow import bind_inputs
+from .facts import Facts, sent_text
 from .snapshots import as_text, snapshot
-from .steps import facts_html, sent_text
 from .tasks import LLMTask
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Peek", "peek_at"]
 
 
-class Peek(NamedTuple):
-    """What the next step is about to do."""
-
+class _Fields(NamedTuple):
     task_name: str
     task_id: str
     input: dict[str, Any] | None
@@ -34,17 +32,14 @@ class Peek(NamedTuple):
     error: str | None = None
     """Why it would fail before it starts."""
 
-    def __str__(self) -> str:
-        return "\n".join(f"{name}: {as_text(value)}" for name, value in self._facts().items())
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
+class Peek(Facts, _Fields):
+    """What the next step is about to do."""
 
-    def _repr_html_(self) -> str:
-        return facts_html(self._facts())
+    __slots__ = ()
 
     def _facts(self) -> dict[str, Any]:
-        facts = {
+        return {
             "next": f"{self.task_name} ({self.task_id})",
             "note": self.note,
             "input": self.input,
@@ -54,7 +49,6 @@ class Peek(NamedTuple):
             "options": self.options or None,
             "would fail": self.error,
         }
-        return {name: value for name, value in facts.items() if value is not None}
 
 
 def peek_at(workflow: LLMWorkflow, node: Node) -> Peek:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import html
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from .snapshots import as_text, snapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from .facts import Facts, sent_text
+from .snapshots import snapshot
 
 Number = TypeVar("Number", int, float)
 
 __all__ = ["StepCall", "StepRecord"]
-
-_CELL = "text-align:left;vertical-align:top"
-_CODE = "font-family:var(--jp-code-font-family,monospace)"
 
 
 class StepCall(NamedTuple):
@@ -72,7 +66,7 @@ class _Fields(NamedTuple):
     """Task ids of what a waiting step waits for."""
 
 
-class StepRecord(_Fields):
+class StepRecord(Facts, _Fields):
     """One step. Never changes: what it gives of inputs, calls and outputs are copies."""
 
     __slots__ = ()
@@ -107,15 +101,6 @@ class StepRecord(_Fields):
     def __repr__(self) -> str:
         return f"StepRecord({self.number}, {self.task_name!r}, {self.status})"
 
-    def __str__(self) -> str:
-        return "\n".join(f"{name}: {as_text(value)}" for name, value in self._facts().items())
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
-
-    def _repr_html_(self) -> str:
-        return facts_html(self._facts())
-
     def _facts(self) -> dict[str, Any]:
         facts = {
             "step": f"{self.number} {self.task_name} ({self.task_id})",
@@ -130,7 +115,7 @@ class StepRecord(_Fields):
             facts[f"answer{which}"] = call.text or call.tool_calls or call.error
         facts |= {"output": self._new_output(), "next": self._next(), "error": self.error}
         facts["waits for"] = len(self.waits_for) or None
-        return {name: value for name, value in facts.items() if value is not None}
+        return facts
 
     def _new_output(self) -> Any:
         """The output, unless an answer says the same already."""
@@ -146,20 +131,3 @@ def _total(values: list[Number | None]) -> Number | None:
     """The sum, None where there is nothing to sum or a part of it is unknown."""
     known = [value for value in values if value is not None]
     return sum(known[1:], known[0]) if known and len(known) == len(values) else None
-
-
-def sent_text(messages: Iterable[dict[str, Any]]) -> str:
-    """Messages for people to read."""
-    return "\n".join(f"[{m.get('role')}] {m.get('content')}" for m in messages)
-
-
-def facts_html(facts: dict[str, Any]) -> str:
-    """A table with a row for each fact; all text is escaped."""
-    # No <pre>: Jupyter gives it a background that fights with the one of the rows.
-    rows = "".join(
-        f'<tr><th style="{_CELL}">{html.escape(name)}</th>'
-        f'<td style="{_CELL};white-space:pre-wrap;overflow-wrap:anywhere;{_CODE}">'
-        f"{html.escape(as_text(value))}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f"<table>{rows}</table>"
