@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 EMBEDDED_OPTIONS = {"frequency_penalty": 0.5, "max_tokens": 200}
 EMBEDDED = (
-    "(the embedded model answers: with 135 million parameters it shows how things work, knows very"
-    " little, and is often wrong)"
+    "(the embedded model answers{}: with 135 million parameters it shows how things work, knows"
+    " very little, and is often wrong)"
 )
 SILENT_SECONDS = 1.0
 COMMANDS = """\
@@ -104,9 +104,11 @@ def _chat(arguments: argparse.Namespace) -> Iterator[Chat]:
             _meet(client, arguments.router_endpoint, app._modules.alias(asked))
         model = arguments.model or (None if arguments.module else _only_model(client))
         options = {"max_tokens": arguments.max_tokens} if arguments.max_tokens else {}
-        embedded = _embedded(client, model) if model else None
+        name = app._modules.alias(str(model or asked))
+        embedded = _embedded(client, name)
         if embedded:
-            print(EMBEDDED, file=sys.stderr)
+            print(_introduction(embedded, name), file=sys.stderr)
+        if embedded and model:
             options = _against_repetition(embedded) | options
         chat = Chat(
             app, model, arguments.module, arguments.system, options or None,
@@ -167,6 +169,11 @@ def _embedded(client: LLMClient, model: str) -> ModelEntry | None:
         entry = config.candidates(model)[0]
         return entry if entry.model in KNOWN_MODELS and entry.type == "llamacpp" else None
     return None
+
+
+def _introduction(entry: ModelEntry, name: str) -> str:
+    """Which model this is; a name such as ``GPT-4`` may promise another one."""
+    return EMBEDDED.format("" if name == entry.name else f" for {name!r}")
 
 
 def _against_repetition(entry: ModelEntry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import aitoolman
-from aitoolman._cli.client import EMBEDDED, _against_repetition, _embedded
+from aitoolman._cli.client import EMBEDDED, _against_repetition, _embedded, _introduction
 from tests.vendors.reply import Reply
 
 ROOT = Path(__file__).parents[2]
@@ -168,7 +168,16 @@ def test_the_embedded_model_comes_to_an_end_and_says_what_it_is(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Paris" in done.stdout
-    assert done.stderr.splitlines() == [EMBEDDED]
+    assert done.stderr.splitlines() == [EMBEDDED.format(" for 'Fast-Model'")]
+
+
+@pytest.mark.parametrize("name", ["GPT-4", "Creative-Model"])
+def test_a_name_of_the_demo_is_told_to_be_the_embedded_model(name):
+    """Its own name needs no such word."""
+    client = aitoolman.connect("demo")
+    entry = _embedded(client, name)
+    assert _introduction(entry, name).startswith(f"(the embedded model answers for {name!r}: with")
+    assert _introduction(entry, entry.name).startswith("(the embedded model answers: with")
 
 
 def test_media_files_go_along(fake_llm, config):
