@@ -73,6 +73,9 @@ def canonical_request(
 
 
 def _message(message: Message, keep: KeepMedia | None) -> dict[str, Any]:
+    role, content = message.role, message.content
+    if role is not None and content is not None and message.count(None) == len(message) - 2:
+        return {"role": role, "content": content}  # nearly all of them
     values = {k: v for k, v in zip(message._fields, message, strict=True) if v is not None}
     if message.media_content is not None:
         del values["media_content"]

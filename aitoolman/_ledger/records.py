@@ -90,7 +90,6 @@ class _StoredResponse(msgspec.Struct, omit_defaults=True):
 
 
 _stored_fields_of = operator.attrgetter(*_StoredResponse.__struct_fields__)
-_NOTHING = dict(LLMProviderResponse("", None, "", "", False).__dict__)
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _response_decoder = msgspec.json.Decoder(_StoredResponse)
 _fragments_decoder = msgspec.json.Decoder(list[tuple[str, float, str]])
@@ -151,11 +150,11 @@ def decode_response(blob: bytes, request: LLMProviderRequest) -> LLMProviderResp
     Raises:
         ValueError: The bytes are no kept response.
     """
-    fields = _fields_of(blob)
-    fields["client_id"], fields["context_id"] = request.client_id, request.context_id
-    fields["request_id"], fields["stream"] = request.request_id, request.stream
-    fields["from_ledger"] = True
-    return _response_of(fields)
+    response = restore_response(blob)
+    response.client_id, response.context_id = request.client_id, request.context_id
+    response.request_id, response.stream = request.request_id, request.stream
+    response.from_ledger = True
+    return response
 
 
 def restore_response(blob: bytes) -> LLMProviderResponse:
@@ -164,26 +163,17 @@ def restore_response(blob: bytes) -> LLMProviderResponse:
     Raises:
         ValueError: The bytes are no kept response.
     """
-    return _response_of(_fields_of(blob))
-
-
-def _fields_of(blob: bytes) -> dict[str, Any]:
-    stored = _from_json(blob, _response_decoder)
-    fields = msgspec.structs.asdict(stored)
-    if stored.response_tool_calls:
-        fields["response_tool_calls"] = [ToolCall(**call) for call in stored.response_tool_calls]
-    if stored.attempts:
-        fields["attempts"] = [Attempt(*msgspec.structs.astuple(a)) for a in stored.attempts]
-    if stored.response_message is not None:
-        fields["response_message"] = _message(stored.response_message)
-    return fields
-
-
-def _response_of(fields: dict[str, Any]) -> LLMProviderResponse:
-    """A response of these fields; its own constructor takes three times as long."""
-    response = object.__new__(LLMProviderResponse)
-    response.__dict__ = _NOTHING | fields
-    return response
+    s = _from_json(blob, _response_decoder)
+    message = None if s.response_message is None else _message(s.response_message)
+    calls = [ToolCall(**call) for call in s.response_tool_calls]
+    attempts = [Attempt(*msgspec.structs.astuple(attempt)) for attempt in s.attempts]
+    return LLMProviderResponse(  # in the order of its fields: by name, it takes twice as long
+        "", None, "", s.model_name, s.stream,
+        s.start_time, s.queue_time, s.queue_length, s.time_to_first_token, s.total_response_time,
+        s.response_text, s.response_reasoning, calls, s.finish_reason, s.error_text,
+        s.prompt_tokens, s.completion_tokens, message, s.cached_tokens, s.reasoning_tokens,
+        s.total_tokens, attempts, s.cost, False, None, s.notes,
+    )  # fmt: skip
 
 
 def _message(values: dict[str, Any]) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +26,8 @@ calls = st.builds(ToolCall, texts, texts, st.none() | tables, st.none() | texts)
 attempts = st.builds(
     lambda *values: Attempt(*values),
     texts, st.floats(0, 2e9), st.floats(0, 1e4), st.sampled_from(["ok", "wait", "retry", "stop"]),
-    st.none() | st.integers(100, 599), st.none() | texts, texts,
+    st.none() | st.integers(100, 599), st.none() | texts, texts, st.floats(0, 100), tokens, tokens,
+    seconds,
 )  # fmt: skip
 messages = st.builds(
     lambda text, raw, asked: Message("assistant", text, raw_value=raw, tool_calls=asked),
@@ -82,3 +84,10 @@ def test_a_row_can_always_be_written(response):
         marks = ", ".join("?" * len(kept))
         db.execute(f"SELECT {marks}", kept).fetchone()
     db.close()
+
+
+def test_what_is_kept_of_an_attempt_is_all_of_it():
+    """The kept form has the fields of `Attempt`, in its order and with its defaults."""
+    kept = records._StoredAttempt("m", 1.0, 2.0, "ok")
+    assert records._StoredAttempt.__struct_fields__ == Attempt._fields
+    assert msgspec.structs.astuple(kept) == tuple(Attempt("m", 1.0, 2.0, "ok"))
