@@ -99,7 +99,7 @@ class LedgerEngine:
     async def close(self) -> None:
         """End all requests, the client below if it was opened here, and the writing thread."""
         await self.cancel_all_requests("")
-        while pending := set(self._tasks):
+        while pending := {task for task in self._tasks if not task.done()}:
             _, late = await asyncio.wait(pending, timeout=CLOSE_SECONDS)
             for task in late:  # a caller's sink that never returns
                 task.cancel()

@@ -1,16 +1,21 @@
 """What the ledger costs: ``python -m tests.benchmarks.ledger [CALLS]``.
 
 CPU time of the whole process (all threads) for each call, above that of the bare scripted client;
-memory over many calls; reading the keys of many finished calls.
+memory over many calls; reading the keys of many finished calls. Two yardsticks come first: what a
+change of thread and a commit cost here by themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import queue
+import sqlite3
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -111,9 +116,44 @@ def report(what: str, value: float, aim: float) -> None:
     print(f"{what}: {value:.3f} (aim {aim}) {'ok' if value < aim else 'MISSED'}")
 
 
+async def yardsticks(folder: Path) -> None:
+    """What no ledger of this kind can do without, on this machine, in this minute."""
+    loop, work = asyncio.get_running_loop(), queue.SimpleQueue[asyncio.Future[None] | None]()
+
+    def answer() -> None:
+        while (future := work.get()) is not None:
+            loop.call_soon_threadsafe(future.set_result, None)
+
+    async def hand_over() -> None:
+        for _ in range(CALLS):
+            future = loop.create_future()
+            work.put(future)
+            await future
+
+    async def commit() -> None:
+        for _ in range(CALLS):
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("INSERT INTO a (text) VALUES (?)", (ANSWER * 4,))
+            db.execute("COMMIT")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    there_and_back = await measured(hand_over(), CALLS)
+    work.put(None)
+    thread.join()
+    with contextlib.closing(sqlite3.connect(folder / "plain.db", isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY, text TEXT)")
+        committed = await measured(commit(), CALLS)
+    print(f"yardsticks: to a thread and back {there_and_back:.3f} ms, "
+          f"one row committed to a plain table {committed:.3f} ms")  # fmt: skip
+
+
 async def main() -> None:
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as folder:
+        await yardsticks(Path(folder))
         await overheads(Path(folder))
         await bulk(Path(folder))
         await endurance(Path(folder), calls)

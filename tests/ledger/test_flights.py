@@ -186,6 +186,27 @@ async def test_cancelled_before_it_began_to_run(path, nothing_left):
     assert [r.status for r in Ledger(path).calls()] == ["cancelled", "cancelled"]
 
 
+async def test_closing_after_somebody_cancelled_every_task_of_the_loop(path):
+    """Tasks that ended before they began are not waited for."""
+    inner = Gated()
+    client = LLMLedgerClient(inner, path)
+    async with client:
+        await ask_gated(client, inner)
+        await start(client, "new")
+        me = asyncio.current_task()
+        for task in asyncio.all_tasks() - {me}:
+            task.cancel()
+        async with asyncio.timeout(5):
+            await client.close()
+
+
+async def ask_gated(client, inner):
+    request = await start(client)
+    await inner.sent()
+    inner.step(None)
+    await request.response
+
+
 async def test_cancel_all_of_a_context_ends_it_and_what_is_below(path):
     """`cancel_all("a")` ends `a` and `a/1`, not `ab`."""
     inner = Gated()
