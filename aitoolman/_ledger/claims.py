@@ -34,6 +34,10 @@ LEASE_SECONDS = 15.0
 """How long a claim holds without being renewed."""
 RETRY_SECONDS = 0.001
 """How long to wait where another program is writing at this moment."""
+CLOSE_SECONDS = 1.0
+"""How long closing waits for that."""
+MANY = 500
+"""The most claims taken in one go; then other work on the loop has its turn."""
 PATIENCE_SECONDS = 30.0
 """After so long without a chance to write, calls go on without claims."""
 FORGET_SECONDS = 3600.0
@@ -144,20 +148,25 @@ class Claims:
         """Give everything back and close the file. Again is fine."""
         self._ended += self._held.values()
         self._held.clear()
-        while self._ended and self._db is not None and not self._write(_nothing):  # noqa: ASYNC110
+        tries = int(CLOSE_SECONDS / RETRY_SECONDS)
+        while self._ended and self._db is not None and not self._write(_nothing) and tries:
+            tries -= 1
             await asyncio.sleep(RETRY_SECONDS)
         self._close()
 
     def _take_all(self) -> None:
-        wanted = [w for w in self._wanted if not w.outcome.done()]
+        loop = asyncio.get_running_loop()
+        wanted = [w for w in self._wanted[:MANY] if not w.outcome.done()]
         claims = [w.claim for w in wanted]
         taken: set[Claim] = set()
         if not self._write(lambda db: taken.update(take_claims(db, claims))):
             if self._db is not None:
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._take_all)
+                loop.call_later(RETRY_SECONDS, self._take_all)
                 return
             taken.update(claims)
-        self._wanted.clear()
+        del self._wanted[:MANY]
+        if self._wanted:
+            loop.call_soon(self._take_all)
         found = self._look([claim.fingerprint for claim in claims])  # it may have come just now
         for claim, outcome in wanted:
             if claim in taken:
@@ -167,7 +176,7 @@ class Claims:
                 outcome.set_result(found[claim.fingerprint])
             else:
                 outcome.set_result(claim if claim in taken else None)
-        if self._timer is None:
+        if self._held and self._timer is None:
             self._keep_up_in(LEASE_SECONDS / 3)
 
     # Keeping up

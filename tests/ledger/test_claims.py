@@ -165,6 +165,32 @@ async def test_a_claim_that_came_too_late_for_its_caller_goes_back(file):
     await other.close()
 
 
+async def test_thousands_at_once_all_get_their_turn(file):
+    """More than go into one transaction: each is granted, none twice."""
+    mine, other = Claims(file, "mine", nothing_found), Claims(file, "other", nothing_found)
+    keys = [n.to_bytes(32, "big") for n in range(1300)]
+    await mine.take(KEY)
+    got = await asyncio.gather(*[mine.take(key) for key in keys])
+    assert [claim.fingerprint for claim in got] == keys
+    await other.take(b"another" * 4)
+    assert await asyncio.gather(*[other.take(key) for key in keys]) == [None] * 1300
+    await mine.close()
+    await other.close()
+
+
+async def test_closing_waits_for_no_lock_that_stays(file, monkeypatch):
+    """What cannot be given back is left to its lease."""
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
+    mine = Claims(file, "mine", nothing_found)
+    await mine.take(KEY)
+    with opened(file) as db:
+        db.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(10):
+            await mine.close()
+        db.execute("ROLLBACK")
+        assert db.execute("SELECT count(*) FROM claims").fetchone()[0] == 1
+
+
 # The file in trouble
 
 
