@@ -47,20 +47,22 @@ class Fragment(NamedTuple):
     text: str
 
 
-class _StoredAttempt(msgspec.Struct):
-    """The fields of an Attempt, in its order; a client of one's own may have put in anything."""
+def _kept_form(kind: type[Any], *, omit_defaults: bool = False, **types: Any) -> Any:
+    """The fields of a named tuple as msgspec reads and writes them as an object, in their order.
 
-    model_name: Any
-    start_time: Any
-    duration: Any
-    outcome: Any
-    status: Any = None
-    vendor_code: Any = None
-    reason: Any = ""
-    wait: Any = 0.0
-    prompt_tokens: Any = None
-    completion_tokens: Any = None
-    cost: Any = None
+    A client of one's own may have put in anything, so only what `types` says is checked.
+    """
+    defaults = kind._field_defaults
+    fields = [
+        (name, types.get(name, Any), *([defaults[name]] if name in defaults else []))
+        for name in kind._fields
+    ]
+    return msgspec.defstruct(f"_Stored{kind.__name__}", fields, omit_defaults=omit_defaults)
+
+
+_StoredAttempt: Any = _kept_form(Attempt)
+_StoredCall: Any = _kept_form(ToolCall)
+_StoredMessage: Any = _kept_form(Message, omit_defaults=True, tool_calls=list[_StoredCall] | None)
 
 
 class _StoredResponse(msgspec.Struct, omit_defaults=True):
@@ -75,12 +77,12 @@ class _StoredResponse(msgspec.Struct, omit_defaults=True):
     total_response_time: float | None = None
     response_text: str = ""
     response_reasoning: str = ""
-    response_tool_calls: list[dict[str, Any]] = []
+    response_tool_calls: list[_StoredCall] = []
     finish_reason: str | None = None
     error_text: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    response_message: dict[str, Any] | None = None
+    response_message: _StoredMessage | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     total_tokens: int | None = None
@@ -90,6 +92,7 @@ class _StoredResponse(msgspec.Struct, omit_defaults=True):
 
 
 _stored_fields_of = operator.attrgetter(*_StoredResponse.__struct_fields__)
+_values = msgspec.structs.astuple
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _response_decoder = msgspec.json.Decoder(_StoredResponse)
 _fragments_decoder = msgspec.json.Decoder(list[tuple[str, float, str]])
@@ -126,22 +129,13 @@ def is_reusable(response: LLMProviderResponse) -> bool:
 def encode_response(response: LLMProviderResponse) -> bytes:
     """The response as JSON, without ids, exchange and whatever belongs to one call only."""
     stored = _StoredResponse(*_stored_fields_of(response))
-    stored.response_tool_calls = [call._asdict() for call in response.response_tool_calls]
-    stored.attempts = _stored_attempts(response)
+    stored.response_tool_calls = [_StoredCall(*call) for call in response.response_tool_calls]
+    stored.attempts = [_StoredAttempt(*attempt) for attempt in response.attempts]
     if response.response_message is not None:
-        stored.response_message = _lean(response.response_message)
+        stored.response_message = message = _StoredMessage(*response.response_message)
+        if message.tool_calls is not None:
+            message.tool_calls = [_StoredCall(*call) for call in message.tool_calls]
     return _to_json(stored)
-
-
-def _stored_attempts(response: LLMProviderResponse) -> list[_StoredAttempt]:
-    return [_StoredAttempt(*attempt) for attempt in response.attempts]
-
-
-def _lean(message: Message) -> dict[str, Any]:
-    values = {k: v for k, v in message._asdict().items() if v is not None}
-    if message.tool_calls is not None:
-        values["tool_calls"] = [call._asdict() for call in message.tool_calls]
-    return values
 
 
 def decode_response(blob: bytes, request: LLMProviderRequest) -> LLMProviderResponse:
@@ -164,22 +158,23 @@ def restore_response(blob: bytes) -> LLMProviderResponse:
         ValueError: The bytes are no kept response.
     """
     s = _from_json(blob, _response_decoder)
-    message = None if s.response_message is None else _message(s.response_message)
-    calls = [ToolCall(**call) for call in s.response_tool_calls]
-    attempts = [Attempt(*msgspec.structs.astuple(attempt)) for attempt in s.attempts]
+    message = None
+    if s.response_message is not None:
+        if s.response_message.tool_calls is not None:
+            s.response_message.tool_calls = _tuples(ToolCall, s.response_message.tool_calls)
+        message = Message(*_values(s.response_message))
     return LLMProviderResponse(  # in the order of its fields: by name, it takes twice as long
         "", None, "", s.model_name, s.stream,
         s.start_time, s.queue_time, s.queue_length, s.time_to_first_token, s.total_response_time,
-        s.response_text, s.response_reasoning, calls, s.finish_reason, s.error_text,
-        s.prompt_tokens, s.completion_tokens, message, s.cached_tokens, s.reasoning_tokens,
-        s.total_tokens, attempts, s.cost, False, None, s.notes,
+        s.response_text, s.response_reasoning, _tuples(ToolCall, s.response_tool_calls),
+        s.finish_reason, s.error_text, s.prompt_tokens, s.completion_tokens, message,
+        s.cached_tokens, s.reasoning_tokens, s.total_tokens, _tuples(Attempt, s.attempts), s.cost,
+        False, None, s.notes,
     )  # fmt: skip
 
 
-def _message(values: dict[str, Any]) -> Message:
-    if values.get("tool_calls") is not None:
-        values["tool_calls"] = [ToolCall(**call) for call in values["tool_calls"]]
-    return Message(**values)
+def _tuples(kind: type[T], kept: list[Any]) -> list[T]:
+    return [kind(*_values(item)) for item in kept]
 
 
 def encode_fragments(fragments: Sequence[Fragment]) -> bytes | None:
@@ -243,7 +238,7 @@ def _status_of(response: LLMProviderResponse) -> str:
 def _attempts(response: LLMProviderResponse) -> str:
     if not response.attempts:
         return "[]"
-    return _to_json(_stored_attempts(response)).decode()
+    return _to_json([_StoredAttempt(*attempt) for attempt in response.attempts]).decode()
 
 
 def storable(text: str | None) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,10 +83,3 @@ def test_a_row_can_always_be_written(response):
         marks = ", ".join("?" * len(kept))
         db.execute(f"SELECT {marks}", kept).fetchone()
     db.close()
-
-
-def test_what_is_kept_of_an_attempt_is_all_of_it():
-    """The kept form has the fields of `Attempt`, in its order and with its defaults."""
-    kept = records._StoredAttempt("m", 1.0, 2.0, "ok")
-    assert records._StoredAttempt.__struct_fields__ == Attempt._fields
-    assert msgspec.structs.astuple(kept) == tuple(Attempt("m", 1.0, 2.0, "ok"))
