@@ -113,6 +113,7 @@ async def test_a_killed_server_that_comes_back_answers_everything(fake_llm, proc
     async with LLMZmqClient(process.endpoint, TOKEN) as client:
         calls = [asyncio.create_task(ask(client, f"n{n}")) for n in range(20)]
         await fake_llm.reaches(lambda f: f.open_requests == 10)
+        await until(lambda: sum(row["kind"] == "request" for row in process.rows()) == 20)
         process.kill()
         gate.open()
         await asyncio.to_thread(process.start)
