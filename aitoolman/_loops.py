@@ -182,7 +182,10 @@ class Doorbell:
         self._fd = -1
         self._finalizer: weakref.finalize[..., Any] | None = None
         if hasattr(os, "eventfd"):
-            fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            try:
+                fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            except OSError:  # a sandbox may forbid it
+                return
             try:
                 self.loop.add_reader(fd, self._heard)
             except NotImplementedError:  # a loop of another make

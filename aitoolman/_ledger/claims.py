@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import logging
 import os
+import secrets
 import socket
 import sqlite3
 import time
@@ -68,7 +69,8 @@ class Claim(NamedTuple):
 
 def claims_path(ledger: Path) -> Path:
     """The file with the claims of a ledger."""
-    return ledger.with_name(f"{ledger.name}-claims")
+    own = ledger.resolve()  # links to one ledger are one ledger
+    return own.with_name(f"{own.name}-claims")
 
 
 class _Wanted(NamedTuple):
@@ -96,7 +98,9 @@ class Claims:
     ) -> None:
         self.path = path
         self._look = look
-        self._name, self._pid, self._host = name, os.getpid(), socket.gethostname()
+        # A client's name is the same in each process forked with it, and each time it is opened.
+        self._name = f"{name}-{secrets.token_hex(4)}"
+        self._pid, self._host = os.getpid(), socket.gethostname()
         self._numbers = itertools.count(1)
         self._wanted: list[_Wanted] = []
         self._held: dict[str, Claim] = {}
@@ -134,7 +138,7 @@ class Claims:
 
     def answered(self, claim: Claim) -> None:
         """The answer is in the ledger: nobody waits for this claim, it goes with the next write."""
-        if self._held.pop(claim.owner.token, None) is not None:
+        if self._held.pop(claim.owner.token, None) is not None and self._db is not None:
             self._ended.append(claim)
 
     def release(self, claim: Claim) -> None:
@@ -189,6 +193,8 @@ class Claims:
     def _keep_up(self) -> None:
         """Prolong what is held and remove what has ended, as long as there is any."""
         self._timer = None
+        if not (self._held or self._ended):
+            return
         held = list(self._held.values())
         done = self._write(lambda db: renew_claims(db, held))
         if self._db is not None and (self._held or self._ended):
@@ -203,10 +209,11 @@ class Claims:
             False where another program is writing at this moment, or the file fails.
         """
         if self._db is None:
+            self._ended.clear()
             return False
         try:
             self._write_to(self._db, work)
-        except sqlite3.Error as exc:
+        except Exception as exc:  # noqa: BLE001 - in a spoilt file, a row may hold anything
             code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # without its extension
             now = time.monotonic()
             self._busy_since = self._busy_since or now
@@ -273,8 +280,12 @@ def _open_once(path: Path) -> LedgerConnection:
     try:
         db.execute("PRAGMA synchronous = OFF")
         db.execute(_TABLE)
-        db.execute("DELETE FROM claims WHERE lease < ?", (time.time() - FORGET_SECONDS,))
         db.execute("PRAGMA busy_timeout = 0")  # from here on it is used on the loop
+        try:
+            db.execute("DELETE FROM claims WHERE lease < ?", (time.time() - FORGET_SECONDS,))
+        except sqlite3.OperationalError as exc:  # another program is writing: next time
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
     except BaseException:
         db.close()
         raise

@@ -71,16 +71,22 @@ class LedgerEngine:
         self._calls: dict[str, Passenger] = {}
         self._flights: dict[bytes, Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
 
     # What a homed client needs
 
     def submit(self, request: LLMProviderRequest) -> None:
         """Start a request and return at once."""
         passenger = Passenger(request)
+        if self._closing:  # it was on its way from another loop
+            text = "the client is closed"
+            passenger.settle(bare_response(request, FinishReason.cancelled, text), None)
+            return
         self._calls[request.request_id] = passenger
         # It takes itself out of `_tasks`, as a callback would cost another turn of the loop.
         passenger.task = task = asyncio.get_running_loop().create_task(self._serve(passenger))
-        self._tasks.add(task)
+        if not task.done():  # it may be, where a loop starts tasks at once
+            self._tasks.add(task)
         request.response.add_done_callback(lambda future: self._on_caller_done(passenger, future))
 
     async def cancel_request(self, request_id: str) -> None:
@@ -98,6 +104,7 @@ class LedgerEngine:
 
     async def close(self) -> None:
         """End all requests, the client below if it was opened here, and the writing thread."""
+        self._closing = True
         await self.cancel_all_requests("")
         while pending := {task for task in self._tasks if not task.done()}:
             _, late = await asyncio.wait(pending, timeout=CLOSE_SECONDS)
@@ -133,9 +140,10 @@ class LedgerEngine:
 
     def _dismiss(self, passenger: Passenger) -> None:
         """End one caller's wait; where its task flies others as well, they fly on."""
-        flight = passenger.flight
-        if flight is None or flight.task is not passenger.task or flight.landed:
-            _cancel_soon(passenger.task)
+        flight = _flown_by(passenger)
+        if flight is None:
+            # Never at once: a task cancelled before its first step would not run its cleanup.
+            asyncio.get_running_loop().call_soon(self._end_wait, passenger)
         elif flight.passengers == [passenger]:
             self._abandon(flight)
         elif not passenger.left:
@@ -144,11 +152,18 @@ class LedgerEngine:
             flight.leave(passenger)
             passenger.settle(self._left(passenger), None)
 
+    def _end_wait(self, passenger: Passenger) -> None:
+        if _flown_by(passenger) is not None:  # since a moment, perhaps for others as well
+            self._dismiss(passenger)
+        elif passenger.task is not None:
+            passenger.task.cancel()
+
     # One caller
 
     async def _serve(self, passenger: Passenger) -> None:
         response: LLMProviderResponse | None = None
         error: Exception | None = None
+        passenger.task = asyncio.current_task()
         try:
             response = await self._answer(passenger)
         except asyncio.CancelledError:
@@ -329,6 +344,14 @@ class LedgerEngine:
 
 def _within(context_id: str | None, outer: str) -> bool:
     return context_id is not None and (context_id == outer or context_id.startswith(outer + "/"))
+
+
+def _flown_by(passenger: Passenger) -> Flight | None:
+    """The flight whose work the caller's own task does now."""
+    flight = passenger.flight
+    if flight is None or flight.task is not passenger.task or flight.landed:
+        return None
+    return flight
 
 
 def _cancel_soon(task: asyncio.Task[None] | None) -> None:

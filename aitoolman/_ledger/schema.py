@@ -89,10 +89,9 @@ _MIGRATIONS = [
         host TEXT NOT NULL, lease REAL NOT NULL
     ) WITHOUT ROWID;
     """,
-    # Claims have a file of their own (claims.py), and only a replay needs that index: it makes one
-    # for itself.
+    # Claims have a file of their own (claims.py); the table stays for older programs at work now.
+    # Only a replay needs that index: it makes one for itself.
     """
-    DROP TABLE claims;
     DROP INDEX calls_by_answer;
     """,
 ]

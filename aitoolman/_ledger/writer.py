@@ -120,9 +120,6 @@ class LedgerWriter:
             self._queue.put(_STOP)
             await self._ended.future  # type: ignore[misc]
             self._thread = None
-        if self._bell is not None:
-            self._bell.close()
-            self._bell = None
 
     def stop(self) -> None:
         """Let the thread end after what is still waiting; for a ledger that nobody closed."""
@@ -189,11 +186,13 @@ class LedgerWriter:
         self._say_goodbye()
 
     def _say_goodbye(self) -> None:
-        if self._ended is not None:
-            self._deliver([(self._ended, None, None)])
-        elif self._bell is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the bell with it
-                self._bell.loop.call_soon_threadsafe(self._bell.close)
+        """Without the bell: it may be closed as soon as the loop hears of the end."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the bell with it
+            if self._bell is not None:
+                self._bell.loop.call_soon_threadsafe(self._hear_no_more)
+        if self._ended is not None and self._ended.loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._ended.loop.call_soon_threadsafe(_settle, (self._ended, None, None))
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         """Tell the callers, waking each event loop once."""
@@ -221,6 +220,12 @@ class LedgerWriter:
     def _settle_done(self) -> None:
         while self._done:
             _settle(self._done.popleft())
+
+    def _hear_no_more(self) -> None:
+        self._settle_done()
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
 
 def _take_all(rows: deque[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

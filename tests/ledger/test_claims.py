@@ -250,6 +250,75 @@ async def test_a_file_that_cannot_be_made_costs_no_answer(path, caplog):
     assert str(claims_path(path)) in caplog.text
 
 
+@pytest.mark.parametrize("damage", ["lease = 'x'", "pid = 1 << 40", "pid = 'x'"])
+async def test_a_row_that_cannot_be_means_no_hanging_call(path, caplog, damage):
+    """What a spoilt page may hold: the claims end, and every call is answered."""
+    inner, other = Gated(), Echo()
+    async with LLMLedgerClient(inner, path) as first, LLMLedgerClient(other, path) as second:
+        asking = await start(first, "q")
+        await inner.sent()
+        with opened(claims_path(path)) as db:
+            db.execute(f"UPDATE claims SET {damage}")
+        async with asyncio.timeout(10):
+            assert (await ask(second, "q")).response_text == "1: q"
+            assert (await ask(second, "other")).response_text == "2: other"
+        inner.step("late")
+        inner.step(None)
+        await asking.response
+
+
+async def test_opening_waits_for_no_lock(path):
+    """Another program writes its claims: a client opens at once all the same."""
+    async with LLMLedgerClient(Echo(), path) as client:
+        await ask(client)
+    with opened(claims_path(path)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        claims = Claims(claims_path(path), "c", nothing_found)
+        assert claims._db is not None
+        db.execute("ROLLBACK")
+        await claims.close()
+
+
+async def test_a_lock_in_idle_times_does_not_count_later(file, monkeypatch):
+    """Where nothing is to be written, nobody else's lock is noticed."""
+    claims = Claims(file, "c", nothing_found)
+    claims.release(await claims.take(KEY))
+    with opened(file) as db:
+        db.execute("BEGIN IMMEDIATE")
+        claims._keep_up()
+        db.execute("ROLLBACK")
+    assert claims._busy_since is None
+    await claims.close()
+
+
+async def test_a_link_to_a_ledger_is_that_ledger(path, tmp_path):
+    """Its claims are the same, so that a question is sent once."""
+    one, two = Gated(), Gated()
+    link = tmp_path / "elsewhere.db"
+    link.symlink_to(path)
+    async with LLMLedgerClient(one, path) as first, LLMLedgerClient(two, link) as second:
+        asking = await start(first)
+        await one.sent()
+        waiting = await start(second)
+        one.step("x")
+        one.step(None)
+        await asking.response
+        assert (await waiting.response).from_ledger
+    assert not two.requests
+
+
+async def test_two_that_were_forked_with_one_client_are_two(file):
+    """Clients of one name, as a fork leaves them, do not take each other's claims for their own."""
+    one, two = (Claims(file, "the same", nothing_found) for _ in range(2))
+    claim = await one.take(KEY)
+    assert isinstance(claim, Claim)
+    assert await two.take(KEY) is None
+    await two.close()
+    with opened(file) as db:
+        assert db.execute("SELECT count(*) FROM claims").fetchone()[0] == 1
+    await one.close()
+
+
 async def test_only_its_owner_reads_the_claims(path):
     """Mode 0600, as the ledger's own."""
     async with LLMLedgerClient(Echo(), path) as client:

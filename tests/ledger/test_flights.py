@@ -8,7 +8,14 @@ import threading
 
 import pytest
 
-from aitoolman import LLMLedgerClient, LLMScriptedClient, ScriptedReply
+from aitoolman import (
+    LLMError,
+    LLMLedgerClient,
+    LLMProviderRequest,
+    LLMScriptedClient,
+    Message,
+    ScriptedReply,
+)
 from aitoolman._ledger import engine as engine_module
 from aitoolman._ledger.reader import Ledger
 
@@ -116,6 +123,56 @@ async def test_when_all_plain_callers_have_left_the_request_ends(path, order, no
     assert sorted(r.request_id for r in rows) == sorted(r.request_id for r in requests)
     assert {r.status for r in rows} == {"cancelled"}
     assert counts(path) == {"answers": 0, "calls": 3, "claims": 0, "media": 0}
+
+
+class Asks(Gated):
+    """Does not know its models, and can be slow to say so: a name is asked for each time."""
+
+    go: asyncio.Event | None = None
+
+    async def describe(self, name):
+        if self.go is not None:
+            await self.go.wait()
+        raise LLMError("no such model")
+
+
+async def test_leaving_in_the_turn_in_which_it_boards_harms_nobody(path):
+    """The first caller's future is cancelled just before it flies the request of both."""
+    inner = Asks()
+    async with LLMLedgerClient(inner, path) as client:
+        await ask_gated(client, inner)
+        inner.go = asyncio.Event()
+        first, second = await start(client), await start(client)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        first.response.cancel()
+        inner.go.set()
+        await inner.sent(2)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        answered = 1
+        async with asyncio.timeout(5):
+            while not second.response.done():
+                while answered < len(inner.requests):
+                    inner.step("fine", answered)
+                    inner.step(None, answered)
+                    answered += 1
+                await asyncio.sleep(0.001)
+        assert (await second.response).finish_reason == "stop"
+
+
+async def test_a_call_that_reaches_a_closing_client_is_cancelled(path):
+    """It was on its way from another loop: no request, no row, and no thread comes back to life."""
+    inner = Gated()
+    client = LLMLedgerClient(inner, path)
+    async with client:
+        await ask_gated(client, inner)
+        engine = client._engine
+    late = LLMProviderRequest("c", None, "late", "m", [Message("user", "late")])
+    engine.submit(late)
+    assert (await late.response).finish_reason == "cancelled"
+    assert len(inner.requests) == 1
+    assert len(Ledger(path).calls()) == 1
 
 
 async def _cancel(client, request, how, text="a "):

@@ -280,13 +280,12 @@ async def test_text_that_no_utf8_can_hold_survives(path):
 
 
 async def test_a_file_of_the_first_version_is_read_and_brought_up_to_date(path):
-    """Its answers are found, replayed and listed; the claims that it held go."""
+    """Its answers are found, replayed and listed, and what only it needed goes."""
     inner = Echo()
     async with LLMLedgerClient(inner, path) as client:
         await ask(client)
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA user_version = 1")
-        db.execute("CREATE TABLE claims (fingerprint BLOB PRIMARY KEY) WITHOUT ROWID")
         db.execute("CREATE INDEX calls_by_answer ON calls (answer) WHERE answer IS NOT NULL")
     db.close()
     async with LLMLedgerClient(inner, path, "replay") as client:
@@ -297,7 +296,7 @@ async def test_a_file_of_the_first_version_is_read_and_brought_up_to_date(path):
     with Ledger(path).opened() as db:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
         assert db.execute("PRAGMA user_version").fetchone()[0] == 2
-    assert not tables & {"claims", "calls_by_answer"}
+    assert "calls_by_answer" not in tables
 
 
 def test_a_newer_file_is_refused_and_an_older_one_brought_up_to_date(path, monkeypatch):
