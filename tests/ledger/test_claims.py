@@ -253,18 +253,23 @@ async def test_a_file_that_cannot_be_made_costs_no_answer(path, caplog):
 @pytest.mark.parametrize("damage", ["lease = 'x'", "pid = 1 << 40", "pid = 'x'"])
 async def test_a_row_that_cannot_be_means_no_hanging_call(path, caplog, damage):
     """What a spoilt page may hold: the claims end, and every call is answered."""
-    inner, other = Gated(), Echo()
-    async with LLMLedgerClient(inner, path) as first, LLMLedgerClient(other, path) as second:
+    one, two = Gated(), Gated()
+    async with LLMLedgerClient(one, path) as first, LLMLedgerClient(two, path) as second:
+        held = await start(second, "held")
+        await two.sent()
         asking = await start(first, "q")
-        await inner.sent()
+        await one.sent()
         with opened(claims_path(path)) as db:
             db.execute(f"UPDATE claims SET {damage}")
+        late = [await start(second, text) for text in ("q", "other")]
         async with asyncio.timeout(10):
-            assert (await ask(second, "q")).response_text == "1: q"
-            assert (await ask(second, "other")).response_text == "2: other"
-        inner.step("late")
-        inner.step(None)
-        await asking.response
+            await two.sent(3)
+            for number in range(3):
+                two.step(None, number)
+            one.step(None)
+            for request in (held, asking, *late):
+                assert (await request.response).finish_reason == "stop"
+    assert [r.levelno for r in caplog.records][:1] == [logging.ERROR]
 
 
 async def test_opening_waits_for_no_lock(path):
@@ -297,14 +302,20 @@ async def test_a_link_to_a_ledger_is_that_ledger(path, tmp_path):
     link = tmp_path / "elsewhere.db"
     link.symlink_to(path)
     async with LLMLedgerClient(one, path) as first, LLMLedgerClient(two, link) as second:
+        warm = await start(second, "warm")  # from now on it claims in the turn of the call
+        await two.sent()
+        two.step(None)
+        await warm.response
         asking = await start(first)
         await one.sent()
         waiting = await start(second)
+        await until(lambda: second._engine._flights)
         one.step("x")
         one.step(None)
         await asking.response
-        assert (await waiting.response).from_ledger
-    assert not two.requests
+        async with asyncio.timeout(10):
+            assert (await waiting.response).from_ledger
+    assert len(two.requests) == 1
 
 
 async def test_two_that_were_forked_with_one_client_are_two(file):
