@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._datamodel import FinishReason
 from . import records
 from .below import bare_response, failed_response
-from .claims import Claim
+from .claims import Claim, Claims
 
 if TYPE_CHECKING:
     from .._datamodel import LLMProviderRequest, LLMProviderResponse
     from .below import Below
-    from .claims import Claims
     from .flights import Flight
     from .queries import StoredAnswer
     from .questions import Question

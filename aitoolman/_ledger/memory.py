@@ -9,8 +9,6 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from .._datamodel import LLMUnknownNameError
 from .likeness import response_like
 from .table import CallRow, CallTable
@@ -104,8 +102,9 @@ def _within(response: LLMProviderResponse, context: str | None) -> bool:
 
 
 def _row(entry: _Entry) -> CallRow:
+    from .records import attempts_json
+
     response = entry.response
-    attempts = msgspec.json.encode([a._asdict() for a in response.attempts]).decode()
     return CallRow(
         seq=entry.seq,
         kind="call",
@@ -118,7 +117,7 @@ def _row(entry: _Entry) -> CallRow:
         answered_by=response.model_name,
         status=response.finish_reason,
         error=response.error_text,
-        attempts=attempts,
+        attempts=attempts_json(response),
         prompt_tokens=response.prompt_tokens,
         completion_tokens=response.completion_tokens,
         cached_tokens=response.cached_tokens,

@@ -20,6 +20,7 @@ __all__ = [
     "CALL_COLUMNS",
     "CALL_NAMES",
     "Fragment",
+    "attempts_json",
     "call_row",
     "call_with_answer",
     "decode_fragments",
@@ -130,12 +131,16 @@ def encode_response(response: LLMProviderResponse) -> bytes:
     """The response as JSON, without ids, exchange and whatever belongs to one call only."""
     stored = _StoredResponse(*_stored_fields_of(response))
     stored.response_tool_calls = [_StoredCall(*call) for call in response.response_tool_calls]
-    stored.attempts = [_StoredAttempt(*attempt) for attempt in response.attempts]
+    stored.attempts = _stored_attempts(response)
     if response.response_message is not None:
         stored.response_message = message = _StoredMessage(*response.response_message)
         if message.tool_calls is not None:
             message.tool_calls = [_StoredCall(*call) for call in message.tool_calls]
     return _to_json(stored)
+
+
+def _stored_attempts(response: LLMProviderResponse) -> list[Any]:
+    return [_StoredAttempt(*attempt) for attempt in response.attempts]
 
 
 def decode_response(blob: bytes, request: LLMProviderRequest) -> LLMProviderResponse:
@@ -218,7 +223,7 @@ def call_row(
         "call", time.time(), request.client_id, clean(request.context_id),
         clean(request.call.source), request.request_id, clean(request.model_name),
         clean(response.model_name), key, request.call.sample,
-        answer, _status_of(response), clean(response.error_text), _attempts(response),
+        answer, _status_of(response), clean(response.error_text), attempts_json(response),
         response.prompt_tokens, response.completion_tokens, response.cached_tokens,
         response.reasoning_tokens, response.total_tokens, response.cost,
         int(response.from_ledger), response.queue_time, response.time_to_first_token,
@@ -235,10 +240,11 @@ def _status_of(response: LLMProviderResponse) -> str:
     return str(reason.value)
 
 
-def _attempts(response: LLMProviderResponse) -> str:
+def attempts_json(response: LLMProviderResponse) -> str:
+    """The attempts of a call as its row tells them."""
     if not response.attempts:
         return "[]"
-    return _to_json([_StoredAttempt(*attempt) for attempt in response.attempts]).decode()
+    return _to_json(_stored_attempts(response)).decode()
 
 
 def storable(text: str | None) -> str | None:

@@ -134,6 +134,14 @@ async def ask(client: LLMClient, text: str = "hi", **kwargs: Any) -> LLMProvider
     return await (await start(client, text, **kwargs)).response
 
 
+async def ask_gated(client: LLMClient, inner: Gated, text: str = "hi") -> None:
+    """A first call through a client whose answers wait, from question to answer."""
+    request = await start(client, text)
+    await inner.sent()
+    inner.step(None)
+    await request.response
+
+
 def ledger_in(folder: Path) -> Ledger:
     return Ledger(folder / "ledger.db")
 

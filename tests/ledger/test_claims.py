@@ -24,7 +24,7 @@ from aitoolman._ledger.claims import (
     take_claims,
 )
 
-from .helpers import Echo, Gated, ask, counts, start, until
+from .helpers import Echo, Gated, ask, ask_gated, counts, start, until
 
 KEY = b"k" * 32
 
@@ -302,10 +302,7 @@ async def test_a_link_to_a_ledger_is_that_ledger(path, tmp_path):
     link = tmp_path / "elsewhere.db"
     link.symlink_to(path)
     async with LLMLedgerClient(one, path) as first, LLMLedgerClient(two, link) as second:
-        warm = await start(second, "warm")  # from now on it claims in the turn of the call
-        await two.sent()
-        two.step(None)
-        await warm.response
+        await ask_gated(second, two, "warm")  # from now on it claims in the turn of the call
         asking = await start(first)
         await one.sent()
         waiting = await start(second)

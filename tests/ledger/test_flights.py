@@ -19,7 +19,7 @@ from aitoolman import (
 from aitoolman._ledger import engine as engine_module
 from aitoolman._ledger.reader import Ledger
 
-from .helpers import Echo, Gated, Sink, ask, counts, start, until
+from .helpers import Echo, Gated, Sink, ask, ask_gated, counts, start, until
 
 
 async def test_callers_of_one_question_share_one_request(path, nothing_left):
@@ -78,6 +78,15 @@ async def test_one_of_two_leaves_and_the_other_gets_everything(path, how, who, n
     assert stop.request_id == requests[1 - leaving].request_id
 
 
+async def aboard(client, inner, count):
+    """Calls without sinks that share one request, which was sent."""
+    requests = [await start(client) for _ in range(count)]
+    await inner.sent()
+    flights = client._engine._flights
+    await until(lambda: [len(f.passengers) for f in flights.values()] == [count])
+    return requests
+
+
 @pytest.mark.parametrize("how", ["future", "id", "task"])
 @pytest.mark.parametrize("who", ["first", "second"])
 async def test_one_of_two_plain_callers_leaves_at_once_and_the_other_is_answered(
@@ -86,10 +95,7 @@ async def test_one_of_two_plain_callers_leaves_at_once_and_the_other_is_answered
     """Without sinks, too: the one that leaves does not wait, the request goes on for the other."""
     inner = Gated()
     async with LLMLedgerClient(inner, path) as client:
-        requests = [await start(client) for _ in range(2)]
-        await inner.sent()
-        engine = client._engine
-        await until(lambda: len(next(iter(engine._flights.values())).passengers) == 2)
+        requests = await aboard(client, inner, 2)
         leaving = 0 if who == "first" else 1
         await _cancel(client, requests[leaving], how, text="")
         inner.step("a")
@@ -109,15 +115,12 @@ async def test_when_all_plain_callers_have_left_the_request_ends(path, order, no
     """In whichever order they go: the request below is cancelled once, each call is one row."""
     inner = Gated()
     async with LLMLedgerClient(inner, path) as client:
-        requests = [await start(client) for _ in range(3)]
-        await inner.sent()
-        engine = client._engine
-        await until(lambda: len(next(iter(engine._flights.values())).passengers) == 3)
+        requests = await aboard(client, inner, 3)
         for number in order:
             assert not inner.cancelled
             requests[number].response.cancel()
             await asyncio.sleep(0)
-        await until(lambda: not engine._tasks)
+        await until(lambda: not client._engine._tasks)
         assert inner.cancelled == ["g0"]
     rows = Ledger(path).calls()
     assert sorted(r.request_id for r in rows) == sorted(r.request_id for r in requests)
@@ -255,13 +258,6 @@ async def test_closing_after_somebody_cancelled_every_task_of_the_loop(path):
             task.cancel()
         async with asyncio.timeout(5):
             await client.close()
-
-
-async def ask_gated(client, inner):
-    request = await start(client)
-    await inner.sent()
-    inner.step(None)
-    await request.response
 
 
 async def test_cancel_all_of_a_context_ends_it_and_what_is_below(path):
